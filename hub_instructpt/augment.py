@@ -1,0 +1,215 @@
+"""`Augment`: the callable for `Dataset.map` and `IterableDataset.map`.
+
+    ds = ds.map(Augment("http://127.0.0.1:8080"), batched=True)
+
+Keeps true: row for row; a row whose text is missing or failed gets no pairs, and the others are not touched by it.
+The same settings, model and package version give the same fingerprint in any process, so that `map` finds its cache;
+any other of them gives another. The server's address is no part of it: results do not depend on it.
+Does not know files, shards or cards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from hub_instructpt import __version__, background
+from hub_instructpt.engines import EngineSpec, open_engine
+from hub_instructpt.errors import EngineError, InputError
+from hub_instructpt.records import PAIRS_TYPE, PROMPT_FORMAT, SamplingParams, whole_text
+from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer
+
+_log = logging.getLogger("hub_instructpt")
+
+
+class Augment:
+    """Adds instruction-response pairs to texts: columns `pairs`, `example_id` and `shot_index`.
+
+    Args:
+        engine: the address of a text-generation server, `local`, `local:PATH_OR_MODEL_ID`, a list of one of these, or
+            an engine.
+        text_column: the column that holds the raw text.
+        num_shots: M. Texts are chained by M: each prompt carries the earlier texts of its chain with their pairs.
+            Chains lie within one batch of the map.
+        max_new_tokens: token limit of a completion.
+        temperature, top_p: sampling; greedy by default.
+        max_failed_share: stop with an error when more than this share of the texts fails.
+        engine_options: keyword arguments of the engine: `api_key`, `concurrency`, `timeout_seconds`, …
+
+    `map` waits for the slowest text of each batch, so large batches (1,000, its default) keep a server fuller than
+    small ones. Works with `num_proc`, in a running event loop, and pickled; `acall` is its asynchronous twin.
+    """
+
+    def __init__(
+        self,
+        engine: EngineSpec = "local",
+        *,
+        text_column: str = "text",
+        num_shots: int = 1,
+        max_new_tokens: int = 400,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        max_failed_share: float = 0.05,
+        **engine_options: Any,
+    ) -> None:
+        self.engine = engine if isinstance(engine, str) or not isinstance(engine, Sequence) else list(engine)
+        self.text_column = text_column
+        self.num_shots = num_shots
+        self.sampling = SamplingParams(max_new_tokens, temperature, top_p)
+        self.max_failed_share = max_failed_share
+        self.engine_options = engine_options
+        self._model: tuple[str, str | None] | None = None
+        self._here: tuple[int, Synthesizer, FailureBudget] | None = None
+        self._synthesizer()  # wrong settings are an error here, not hours later in a worker
+        _register_fingerprint()
+
+    def __call__(self, batch: Any) -> dict[str, Any]:
+        """Augment one batch of rows, given as a dict of columns."""
+        return self._deliver(batch, background.run(self._augment(batch)))
+
+    async def acall(self, batch: Any) -> dict[str, Any]:
+        """Augment one batch of rows, from any event loop."""
+        return self._deliver(batch, await asyncio.wrap_future(background.submit(self._augment(batch))))
+
+    # -- one batch -----------------------------------------------------------------------------------------------
+
+    async def _augment(self, batch: Any) -> dict[str, list[Any]]:
+        if not hasattr(batch, "keys") or self.text_column not in batch:
+            columns = ", ".join(map(str, batch.keys())) if hasattr(batch, "keys") else "none"
+            raise InputError(
+                f"There is no column {self.text_column!r}; there are: {columns}.",
+                advice="Name the one with the raw text: Augment(…, text_column=…).",
+            )
+        texts = batch[self.text_column]
+        if isinstance(texts, str) or not isinstance(texts, Sequence):
+            raise InputError("Augment takes batches of rows.", advice="Call map with batched=True.")
+        rows = [i for i, text in enumerate(texts) if isinstance(text, str) and text.strip()]
+        accepted = [whole_text(texts[i])[0] for i in rows]
+        outcomes = [Synthesis() for _ in texts]
+        ids = [_digest([str(text)]) for text in texts]
+        synthesizer, budget = self._synthesizer()
+        at = 0
+        async for chain in synthesizer.stream(_chains(accepted, self.num_shots)):
+            start = at
+            for outcome in chain:
+                budget.record(outcome)
+                outcomes[rows[at]] = outcome
+                if outcome.shot_index == 0:
+                    start = at
+                # An example is named by its first text; `shot_index` 0 tells where a repetition of it begins.
+                ids[rows[at]] = _digest([accepted[start]])
+                at += 1
+        budget.check()
+        failures = Counter(outcome.failure for outcome in outcomes if outcome.failure)
+        if failures:
+            reasons = ", ".join(f"{reason}: {number}" for reason, number in failures.most_common())
+            _log.warning("%d of %d texts got no pairs, because the engine failed (%s).", failures.total(), at, reasons)
+        return {
+            "pairs": [outcome.pairs for outcome in outcomes],
+            "example_id": ids,
+            "shot_index": [outcome.shot_index for outcome in outcomes],
+        }
+
+    def _deliver(self, batch: Any, columns: dict[str, list[Any]]) -> dict[str, Any]:
+        typed = {
+            "pairs": pa.array(columns["pairs"], PAIRS_TYPE),
+            "example_id": pa.array(columns["example_id"], pa.string()),
+            "shot_index": pa.array(columns["shot_index"], pa.int32()),
+        }
+        if hasattr(batch, "pa_table"):
+            # A batch of Dataset.map. `map` would guess the types from the values, and fail when the first batch has
+            # no pairs at all; written into the batch as Arrow, the columns keep theirs.
+            for name, column in typed.items():
+                batch[name] = column
+            return {}
+        return columns
+
+    def _synthesizer(self) -> tuple[Synthesizer, FailureBudget]:
+        """The synthesizer of this process: connections and models do not survive a fork."""
+        if self._here is None or self._here[0] != os.getpid():
+            # An engine that was given as an object is copied: its connections stay with whoever gave it.
+            spec = self.engine if isinstance(self.engine, str | list) else copy.copy(self.engine)
+            engine = open_engine(spec, **self.engine_options)
+            self._here = (
+                os.getpid(),
+                Synthesizer(engine, self.sampling, self.num_shots),
+                FailureBudget(self.max_failed_share),
+            )
+        return self._here[1], self._here[2]
+
+    # -- identity: what `map` caches by, and what travels to its workers -------------------------------------------
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that results depend on, and nothing else. Asks the engine for its model once."""
+        if self._model is None:
+            synthesizer, _ = self._synthesizer()
+            try:
+                info = background.run(synthesizer.engine.connect())
+                self._model = (info.model_id, info.model_sha)
+            except EngineError:
+                # Nothing can be cached for a model nobody knows; the map itself will say what is wrong.
+                return {**self._settings(), "model": ["unknown", getattr(synthesizer.engine, "address", "")]}
+        return {**self._settings(), "model": list(self._model)}
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "prompt_format": PROMPT_FORMAT,
+            "text_column": self.text_column,
+            "num_shots": self.num_shots,
+            "sampling": self.sampling.as_dict(),
+            "bos": self.engine_options.get("bos"),
+            "eos": self.engine_options.get("eos"),
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_here": None, "version": __version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        state.pop("version", None)
+        self.__dict__.update(state)
+        _register_fingerprint()
+
+    def __repr__(self) -> str:
+        return f"Augment(text_column={self.text_column!r}, num_shots={self.num_shots}, sampling={self.sampling})"
+
+
+async def _chains(texts: Sequence[str], num_shots: int) -> AsyncIterator[Sequence[str]]:
+    for start in range(0, len(texts), num_shots):
+        yield texts[start : start + num_shots]
+
+
+def _digest(texts: Sequence[str]) -> str:
+    digest = xxhash.xxh3_128()
+    for text in texts:
+        digest.update(text.encode("utf-8", "replace") + b"\0")
+    return digest.hexdigest()
+
+
+def _register_fingerprint() -> None:
+    """Let `datasets` hash an Augment by its identity; its address and its key are for the workers only."""
+    try:
+        from datasets.utils import _dill
+    except ImportError:  # without it the address counts as well, and that is all
+        return
+
+    def save(pickler: Any, augment: Augment) -> None:
+        pickler.save_reduce(_Fingerprint, (augment.identity(),), obj=augment)
+
+    _dill.Pickler.dispatch[Augment] = save
+
+
+class _Fingerprint:
+    """Stands in for an Augment where `datasets` hashes it."""
+
+    def __init__(self, identity: Mapping[str, Any]) -> None:
+        self.identity = identity

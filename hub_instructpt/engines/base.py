@@ -1,0 +1,49 @@
+"""What every engine is: one prompt in, one completion out, asynchronously.
+
+Keeps true: batching, limits, retries and special tokens are the engine's own business, so no caller knows which engine
+it talks to, and nobody above writes a batch barrier. An engine belongs to the event loop that connected it.
+Does not know markup, pairs, rows or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+from hub_instructpt.records import Completion, EngineInfo, SamplingParams
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A text-generation engine. Everything else in the package speaks to this and to nothing more."""
+
+    async def connect(self) -> EngineInfo:
+        """Find out what the engine is and what it allows. Calling it again returns what is known.
+
+        Raises:
+            EngineUnavailable: nothing answers, or it refuses us.
+            NotAnEngine: what answers is no text-generation server.
+        """
+        ...
+
+    async def complete(self, prompt: str, sampling: SamplingParams) -> Completion:
+        """Complete one prompt, which carries the BOS of `EngineInfo.bos` as text.
+
+        Raises:
+            RequestFailed: this prompt failed for good; others are not touched by it.
+            EngineUnavailable: the engine is gone, for every prompt.
+        """
+        ...
+
+    async def count_tokens(self, text: str) -> int:
+        """Number of tokens of `text` as the model will see it, its own BOS included."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and memory. The engine may be connected again."""
+        ...
+
+
+def rebuild(kind: Callable[..., Engine], arguments: dict[str, Any]) -> Engine:
+    """Make an engine anew from its arguments: what unpickling and copying one does."""
+    return kind(**arguments)

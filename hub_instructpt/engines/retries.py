@@ -1,0 +1,75 @@
+"""When to ask a server again, and how long to wait before.
+
+Three kinds of trouble have three bounds, because they mean different things:
+
+    busy         429: the server is full. Waiting is right; bounded by time.
+    unreachable  no connection: it may be restarting. Bounded by time; then the engine as a whole is gone.
+    error        424, 5xx, a timeout, a cut or unreadable answer. It may be this very prompt: bounded by attempts.
+
+Keeps true: waits are jittered, so that requests which failed together do not come back together; 4xx answers that
+speak about the request itself are never asked again. Does not know HTTP clients or prompts.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+Trouble = Literal["busy", "unreachable", "error"]
+
+PASSING_STATUSES = frozenset({408, 424, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Bounds on asking again.
+
+    Args:
+        max_attempts: tries of one prompt that end in an error, the first included.
+        busy_seconds: how long one prompt may go on being refused by a full server.
+        unreachable_seconds: how long a server may be away before it counts as gone.
+        first_wait_seconds: the first wait is about this long; each later one about twice the one before.
+        longest_wait_seconds: no wait is longer.
+    """
+
+    max_attempts: int = 5
+    busy_seconds: float = 1800.0
+    unreachable_seconds: float = 60.0
+    first_wait_seconds: float = 0.25
+    longest_wait_seconds: float = 8.0
+
+
+@dataclass(slots=True)
+class Retries:
+    """The tries of one prompt."""
+
+    policy: RetryPolicy
+    attempts: int = 0
+    _errors: int = 0
+    _since: dict[Trouble, float] = field(default_factory=dict)
+    _in_a_row: int = 0
+
+    def next_wait(self, trouble: Trouble, *, weight: int = 1, asked_for_seconds: float = 0.0) -> float | None:
+        """Seconds to wait before the next try, or None when the bound is reached.
+
+        Args:
+            trouble: what the try ended in.
+            weight: how many errors it counts for; a timeout has cost minutes already and counts double.
+            asked_for_seconds: a Retry-After of the server, if it sent one.
+        """
+        policy = self.policy
+        now = time.monotonic()
+        if trouble == "error":
+            self._errors += weight
+            self._since.clear()
+            if self._errors >= policy.max_attempts:
+                return None
+        else:
+            bound = policy.busy_seconds if trouble == "busy" else policy.unreachable_seconds
+            if now - self._since.setdefault(trouble, now) >= bound:
+                return None
+        ceiling = min(policy.longest_wait_seconds, policy.first_wait_seconds * 2.0**self._in_a_row)
+        self._in_a_row += 1
+        return max(random.uniform(0.5, 1.0) * ceiling, min(asked_for_seconds, 60.0))

@@ -1,0 +1,232 @@
+"""The runner: rows of a source through a synthesizer into sealed shards, and on from where a killed run was.
+
+Keeps true: one writer a directory; shards are sealed in order, each one before the manifest names it; the same command
+again goes on at the first unsealed row and asks for nothing that is sealed; other settings are refused by name.
+Reading and sealing happen off the event loop, so that requests in flight never wait for a disk.
+Does not know which engine it is, cards, or the Hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from hub_instructpt.background import new_event_loop
+from hub_instructpt.engines.base import Engine
+from hub_instructpt.errors import RunDirectoryError, SettingsError
+from hub_instructpt.records import EngineInfo, SamplingParams
+from hub_instructpt.runs.files import only_writer, sha256
+from hub_instructpt.runs.manifest import MANIFEST, EngineFacts, Manifest, Settings, refuse_other_run
+from hub_instructpt.runs.shards import OpenShard
+from hub_instructpt.runs.sources import Source, SourceRow
+from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer
+
+ROWS_READ_AHEAD = 256
+
+
+class Progress:
+    """What a run tells while it works. This one keeps silent; the command line has one that draws."""
+
+    def begin(self, done: int, total: int | None, manifest: Manifest) -> None:
+        """Rows done by earlier runs of the same, rows in all (None when nobody knows)."""
+
+    def advance(self, rows: int, outcomes: Sequence[Synthesis]) -> None:
+        """So many more rows are done."""
+
+    def sealed(self, manifest: Manifest) -> None:
+        """One more shard is sealed."""
+
+
+def augment_source(
+    source: Source,
+    engine: Engine,
+    settings: Settings,
+    folder: Path,
+    *,
+    max_failed_share: float = 0.05,
+    progress: Progress | None = None,
+    license: str | None = None,  # noqa: A002
+    command: str | None = None,
+) -> Manifest:
+    """Augment a source into a run directory, or go on with the run that is there.
+
+    Args:
+        source: the rows.
+        engine: writes the pairs; connected and closed here.
+        settings: what the content depends on.
+        folder: the run directory; made when it is not there.
+        max_failed_share: more failures than this stop the run.
+        license: of the corpus, when the user names one.
+        command: how to make the corpus again; for the card.
+
+    Returns:
+        The manifest of the finished run.
+
+    Raises:
+        RunDirectoryError: the directory holds something else, or another process writes to it.
+        EngineError: the engine is gone or fails too often; what is sealed is safe.
+    """
+    if settings.rows_per_shard < 1:
+        raise SettingsError(f"rows_per_shard must be at least 1, not {settings.rows_per_shard}.")
+    if settings.limit is not None and settings.limit < 1:
+        raise SettingsError(f"limit must be at least 1, not {settings.limit}.")
+    _prepare(folder)
+    with only_writer(folder), asyncio.Runner(loop_factory=new_event_loop) as runner:
+        run = _Run(source, engine, settings, folder, FailureBudget(max_failed_share), progress or Progress())
+        return runner.run(run.run(license, command))
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunDirectoryError(f"{folder} can not be made: {error.strerror}.", advice="Give another --out.") from None
+    if not (folder / MANIFEST).exists() and any(p.name not in (".lock", "data") for p in folder.iterdir()):
+        raise RunDirectoryError(
+            f"{folder} is not empty, and what is there is no run.", advice="Give an empty or new folder as --out."
+        )
+
+
+class _Run:
+    def __init__(
+        self,
+        source: Source,
+        engine: Engine,
+        settings: Settings,
+        folder: Path,
+        budget: FailureBudget,
+        progress: Progress,
+    ) -> None:
+        self.source, self.engine, self.settings, self.folder = source, engine, settings, folder
+        self.budget, self.progress = budget, progress
+        self.shards: deque[OpenShard] = deque()
+        self.chains: deque[tuple[OpenShard, list[SourceRow]]] = deque()
+
+    async def run(self, license: str | None, command: str | None) -> Manifest:  # noqa: A002
+        try:
+            info = await self.engine.connect()
+            self.manifest = self._manifest(info, license, command)
+            _drop_unnamed(self.folder, self.manifest)
+            if self.manifest.finished:
+                return self.manifest
+            return await self._work()
+        finally:
+            await self.engine.aclose()
+
+    def _manifest(self, info: EngineInfo, license: str | None, command: str | None) -> Manifest:  # noqa: A002
+        facts = EngineFacts(
+            kind=info.kind, model_id=info.model_id, model_sha=info.model_sha, version=info.version,
+            dtype=info.dtype, bos=info.bos, eos=info.eos,
+        )  # fmt: skip
+        kept = {name: str(kind) for name, kind in self.source.kept_types.items()}
+        here = Manifest(
+            source=self.source.facts, settings=self.settings, engine=facts, kept_types=kept, license=license,
+            command=command,
+        )  # fmt: skip
+        if not (self.folder / MANIFEST).exists():
+            here.save(self.folder)
+            return here
+        there = Manifest.load(self.folder)
+        refuse_other_run(there, here, self.folder)
+        for shard in there.shards:
+            path = self.folder / shard.path
+            if not path.exists() or path.stat().st_size != shard.num_bytes or sha256(path) != shard.sha256:
+                raise RunDirectoryError(
+                    f"{path} is missing or not as it was sealed.",
+                    advice="Restore it from a copy, or start again with another --out.",
+                )
+        if license and license != there.license:
+            there.license = license
+            there.save(self.folder)
+        return there
+
+    async def _work(self) -> Manifest:
+        began, earlier = time.monotonic(), self.manifest.seconds
+        start, limit = self.manifest.next_row, self.settings.limit
+        known = self.source.facts.num_rows
+        total = limit if known is None else min(known, limit or known)
+        self.progress.begin(start, total, self.manifest)
+        sampling = SamplingParams(self.settings.max_new_tokens, self.settings.temperature, self.settings.top_p)
+        synthesizer = Synthesizer(self.engine, sampling, self.settings.num_shots)
+        async for outcomes in synthesizer.stream(self._read(start, limit)):
+            shard, rows = self.chains.popleft()
+            for outcome in outcomes:
+                self.budget.record(outcome)
+            shard.add(rows, outcomes, self.settings.seed)
+            self.progress.advance(len(rows), outcomes)
+            await self._seal_complete(earlier + time.monotonic() - began)
+        await self._seal_complete(earlier + time.monotonic() - began)
+        self.manifest.finished = True
+        self.manifest.seconds = round(earlier + time.monotonic() - began, 1)
+        self.manifest.save(self.folder)
+        return self.manifest
+
+    async def _read(self, start: int, limit: int | None) -> AsyncIterator[Sequence[str]]:
+        """Chains of texts, in source order; none of them crosses a shard."""
+        per_shard, num_shots = self.settings.rows_per_shard, self.settings.num_shots
+        waiting: list[SourceRow] = []
+        shard: OpenShard | None = None
+        async for row in _read_ahead(self.source, start, limit):
+            if shard is None:
+                shard = OpenShard(len(self.manifest.shards) + len(self.shards), row.index)
+                self.shards.append(shard)
+            if shard.take(row):
+                waiting.append(row)
+            else:
+                self.progress.advance(1, ())
+            full = row.index + 1 - shard.start >= per_shard
+            if waiting and (full or len(waiting) == num_shots):
+                yield self._send(shard, waiting)
+                waiting = []
+            if full:
+                shard.read, shard = True, None
+        if shard is not None:
+            if waiting:
+                yield self._send(shard, waiting)
+            shard.read = True
+
+    def _send(self, shard: OpenShard, rows: list[SourceRow]) -> list[str]:
+        shard.chains_open += 1
+        self.chains.append((shard, rows))
+        return [row.text for row in rows]
+
+    async def _seal_complete(self, seconds: float) -> None:
+        while self.shards and self.shards[0].complete:
+            self.budget.check()
+            shard = self.shards[0]
+            facts = await asyncio.to_thread(shard.seal, self.folder, self.source.kept_types)
+            self.manifest.shards.append(facts)
+            self.manifest.seconds = round(seconds, 1)
+            await asyncio.to_thread(self.manifest.save, self.folder)
+            self.shards.popleft()
+            self.progress.sealed(self.manifest)
+
+
+async def _read_ahead(source: Source, start: int, stop: int | None) -> AsyncIterator[SourceRow]:
+    """Rows, read in another thread one block ahead of their use."""
+    rows = source.rows(start, stop)
+
+    def block() -> list[SourceRow]:
+        return list(islice(rows, ROWS_READ_AHEAD))
+
+    following = asyncio.create_task(asyncio.to_thread(block))
+    try:
+        while current := await following:
+            following = asyncio.create_task(asyncio.to_thread(block))
+            for row in current:
+                yield row
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+def _drop_unnamed(folder: Path, manifest: Manifest) -> None:
+    """Remove what a killed run left between writing a shard and naming it in the manifest."""
+    known = {shard.path for shard in manifest.shards}
+    for path in (folder / "data").glob("*"):
+        if path.name.startswith(".") or f"data/{path.name}" not in known:
+            path.unlink()

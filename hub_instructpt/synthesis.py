@@ -1,0 +1,215 @@
+"""Synthesis: texts in, each with its pairs out.
+
+The unit is a chain of up to M texts (M-shot): the prompt of a text carries the earlier texts of its chain with their
+pairs, and a text without pairs ends its chain. Chains are independent; many are in flight, and they come back in the
+order in which they went in, through a bounded window, so that one slow answer idles nothing.
+
+Keeps true: a text that fails is an outcome with a reason, never an exception and never a lost neighbour; every string
+neutralised, context cut and pair dropped is counted. Only when the engine as a whole is gone, or when too large a
+share of the texts fails, does it raise.
+Does not know rows, files or servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from hub_instructpt.engines.base import Engine
+from hub_instructpt.errors import EngineError, EngineUnavailable, RequestFailed, SettingsError
+from hub_instructpt.markup import format_prompt, neutralise, parse_completion
+from hub_instructpt.records import EngineInfo, Example, FinishReason, Pair, SamplingParams
+
+# No tokenizer turns more characters than this into one token of ordinary text; a server refuses bodies above 2 MB.
+MAX_CHARACTERS_PER_TOKEN = 32
+MAX_CHARACTERS_SENT = 450_000
+
+
+@dataclass(slots=True)
+class Synthesis:
+    """What became of one text.
+
+    `shot_index` counts from 0 within an M-shot example: a 0 begins a new one. `counts` has keys `group/name`, such as
+    `pairs_dropped/unfinished`; they add up over texts. `failure` is the reason why the engine gave nothing, if so.
+    """
+
+    pairs: list[Pair] = field(default_factory=list)
+    shot_index: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    failure: str | None = None
+    finish_reason: FinishReason | None = None
+
+
+class FailureBudget:
+    """Stops a run whose engine fails too often, instead of burning a night.
+
+    A few failures are outcomes; more than `max_share` of all texts, and more than `floor` of them, are trouble. So are
+    failures alone, without a single answer.
+    """
+
+    def __init__(self, max_share: float = 0.05, floor: int = 10) -> None:
+        if not 0.0 <= max_share <= 1.0:
+            raise SettingsError(f"max_failed_share must lie between 0 and 1, not {max_share}.")
+        self.max_share, self.floor = max_share, floor
+        self.texts = 0
+        self.reasons: Counter[str] = Counter()
+
+    def record(self, outcome: Synthesis) -> None:
+        """Count an outcome.
+
+        Raises:
+            EngineError: when too many have failed.
+        """
+        self.texts += 1
+        if outcome.failure is None:
+            return
+        self.reasons[outcome.failure] += 1
+        if self.reasons.total() > max(self.floor, self.max_share * self.texts):
+            raise self._error()
+
+    def check(self) -> None:
+        """Raise when nothing but failures came so far."""
+        if self.texts and self.reasons.total() == self.texts:
+            raise self._error()
+
+    def _error(self) -> EngineError:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in self.reasons.most_common(3))
+        return EngineError(
+            f"The engine failed on {self.reasons.total():,} of {self.texts:,} texts ({reasons}).",
+            advice="Look at the server's log, then run the same again: what is sealed is safe.",
+        )
+
+
+class Synthesizer:
+    """Asks an engine for the pairs of texts.
+
+    Args:
+        engine: the engine, connected or not.
+        sampling: how completions are drawn.
+        num_shots: M, the largest number of texts in one chain.
+    """
+
+    def __init__(self, engine: Engine, sampling: SamplingParams, num_shots: int = 1) -> None:
+        if num_shots < 1:
+            raise SettingsError(f"num_shots must be at least 1, not {num_shots}.")
+        self.engine, self.sampling, self.num_shots = engine, sampling, num_shots
+
+    async def stream(self, chains: AsyncIterable[Sequence[str]]) -> AsyncIterator[list[Synthesis]]:
+        """Outcomes of chains of texts, chain by chain, in the order given.
+
+        Memory holds about twice as many chains as the engine takes requests. Closing the iterator cancels what is in
+        flight.
+        """
+        info = await self.engine.connect()
+        info.input_budget(self.sampling)  # an impossible token limit is an error before the first request
+        window = 2 * info.max_concurrent_requests
+        pending: deque[asyncio.Task[list[Synthesis]]] = deque()
+        try:
+            async for texts in chains:
+                pending.append(asyncio.create_task(self.chain(texts)))
+                while pending and (len(pending) >= window or pending[0].done()):
+                    yield await pending.popleft()
+            while pending:
+                yield await pending.popleft()
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    async def chain(self, texts: Sequence[str]) -> list[Synthesis]:
+        """Outcomes of one chain of texts, each shown the ones before it."""
+        examples: list[Example] = []
+        outcomes: list[Synthesis] = []
+        for text in texts:
+            outcome, shown = await self._synthesize(text, examples)
+            if outcome.pairs and shown:
+                outcome.shot_index = outcomes[-1].shot_index + 1
+            examples = examples[len(examples) - shown :]
+            examples = [*examples, {"context": text, "pairs": outcome.pairs}] if outcome.pairs else []
+            outcomes.append(outcome)
+        return outcomes
+
+    async def _synthesize(self, text: str, examples: list[Example]) -> tuple[Synthesis, int]:
+        """The outcome of one text, and how many of the examples its prompt could show."""
+        outcome = Synthesis()
+        info = await self.engine.connect()
+        try:
+            prompt, shown, cut = await self._fit(text, examples, info)
+            outcome.counts["contexts/cut"] += cut
+            completion = await self.engine.complete(prompt, self.sampling)
+        except EngineUnavailable:
+            raise
+        except RequestFailed as failure:
+            outcome.failure = failure.reason
+            outcome.counts[f"texts_without_pairs/failed_{failure.reason}"] += 1
+            return outcome, 0
+        broken = neutralise(text, (info.bos, info.eos, *info.special_tokens))[1]
+        outcome.counts["contexts/neutralised"] += broken > 0
+        outcome.finish_reason = completion.finish_reason
+        outcome.counts[f"finish_reason/{completion.finish_reason or 'unknown'}"] += 1
+        outcome.counts["tokens/prompt"] += completion.prompt_tokens or 0
+        outcome.counts["tokens/generated"] += completion.generated_tokens or 0
+        parsed = parse_completion(completion.text)
+        for reason, number in parsed.dropped.items():
+            outcome.counts[f"pairs_dropped/{reason}"] += number
+        outcome.pairs = self._keep(parsed.pairs, examples[len(examples) - shown :], outcome.counts)
+        outcome.counts["pairs/kept"] += len(outcome.pairs)
+        if not outcome.pairs:
+            why = "empty_completion" if not completion.text.strip() else "no_pair_parsed"
+            outcome.counts[f"texts_without_pairs/{why}"] += 1
+        return outcome, shown
+
+    def _keep(self, pairs: list[Pair], examples: list[Example], counts: Counter[str]) -> list[Pair]:
+        """Drop what the published rules let through and no corpus wants, and count it."""
+        earlier = {pair["instruction"].lower() for example in examples for pair in example["pairs"]}
+        kept = []
+        for pair in pairs:
+            if not pair["instruction"]:
+                counts["pairs_dropped/empty_instruction"] += 1
+            elif pair["instruction"].lower() in earlier:
+                counts["pairs_dropped/repeated_in_chain"] += 1
+            else:
+                kept.append(pair)
+        return kept
+
+    # -- fitting a prompt into the server's limits ---------------------------------------------------------------
+
+    async def _fit(self, text: str, examples: list[Example], info: EngineInfo) -> tuple[str, int, bool]:
+        """A prompt that fits: the oldest examples go first, and then the end of the text.
+
+        Returns:
+            The prompt, how many examples it shows, and whether the text was cut.
+        """
+        budget = info.input_budget(self.sampling)
+        # Above this, counting costs more than it tells; the cut text is counted all the same.
+        shown = text[: min(budget * MAX_CHARACTERS_PER_TOKEN, MAX_CHARACTERS_SENT)]
+        while True:
+            prompt = self._prompt(shown, examples, info)
+            size = await self._size(prompt, budget)
+            if size <= budget:
+                return prompt, len(examples), len(shown) < len(text)
+            if examples:
+                examples = examples[1:]
+                continue
+            # Tokens are spread unevenly over a text, so the share is taken a little too small, and then tried.
+            keep = min(int(len(shown) * budget / size * 0.98), len(shown) - 1)
+            if keep < 1:
+                raise RequestFailed("A text does not fit at all.", reason="does_not_fit", attempts=0, passing=False)
+            shown = _cut_at_space(shown, keep)
+
+    def _prompt(self, context: str, examples: list[Example], info: EngineInfo) -> str:
+        return format_prompt(context, examples, bos=info.bos, eos=info.eos, special_tokens=info.special_tokens)
+
+    async def _size(self, prompt: str, budget: int) -> int:
+        # A token stands for at least one byte (the few on top are what tokenizers put in front), so most texts are
+        # known to fit without asking.
+        upper_bound = len(prompt.encode()) + 8
+        return upper_bound if upper_bound <= budget else await self.engine.count_tokens(prompt)
+
+
+def _cut_at_space(text: str, keep: int) -> str:
+    """The first `keep` characters or a few fewer, so that no word is cut where there are words."""
+    space = max(text.rfind(" ", keep - 200 if keep > 200 else 0, keep), text.rfind("\n", max(keep - 200, 0), keep))
+    return text[:space] if space > 0 else text[:keep]

@@ -1,0 +1,1 @@
+"""Programs that train the bundled tiny synthesizer. No part of the installed library."""
