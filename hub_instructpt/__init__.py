@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hub_instructpt.version import __version__
+
 if TYPE_CHECKING:
     from hub_instructpt.augment import Augment
     from hub_instructpt.errors import HubInstructPTError
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from hub_instructpt.records import SamplingParams
     from hub_instructpt.rendering import Render
 
-__version__ = "0.1.0"
 
 _HOME = {
     "Augment": "augment",
@@ -30,7 +31,7 @@ _HOME = {
     "parse_pairs": "markup",
 }
 
-__all__ = ["Augment", "HubInstructPTError", "Render", "SamplingParams", "format_prompt", "parse_pairs"]
+__all__ = ["Augment", "HubInstructPTError", "Render", "SamplingParams", "__version__", "format_prompt", "parse_pairs"]
 
 
 def __getattr__(name: str) -> Any:

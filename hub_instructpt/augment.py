@@ -21,11 +21,12 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from hub_instructpt import __version__, background
+from hub_instructpt import background
 from hub_instructpt.engines import EngineSpec, open_engine
 from hub_instructpt.errors import EngineError, InputError
 from hub_instructpt.records import PAIRS_TYPE, PROMPT_FORMAT, SamplingParams, whole_text
 from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer
+from hub_instructpt.version import __version__
 
 _log = logging.getLogger("hub_instructpt")
 

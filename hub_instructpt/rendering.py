@@ -107,7 +107,7 @@ class Render:
     def __getstate__(self) -> dict[str, Any]:
         # `map` caches by this state. A class of an installed package is hashed by its name alone, so the version and
         # the wording must stand here for a change of them to be noticed.
-        from hub_instructpt import __version__
+        from hub_instructpt.version import __version__
 
         return {**self.__dict__, "version": __version__, "styles": [style.model_dump() for style in _styles()]}
 

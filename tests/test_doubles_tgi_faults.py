@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.plain_http import Reply, ask, ask_together
+from tests.doubles.plain_http import Reply, ask, ask_together, wait_until_idle
 from tests.doubles.process import running
 
 
@@ -89,10 +89,10 @@ def test_stall_ends_in_a_reset(tgi: str) -> None:
 
 
 def test_slow_holds_a_permit(tgi: str) -> None:
-    switch(tgi, kind="slow", seconds=0.2)
+    switch(tgi, kind="slow", seconds=0.5)
     started = time.perf_counter()
     assert [reply.status for reply in ask_together(tgi, "/generate", [{"inputs": "a"}] * 3)] == [200] * 3
-    assert 0.2 <= time.perf_counter() - started < 0.6
+    assert 0.5 <= time.perf_counter() - started < 1.4
     assert ask(tgi, "/_double/state").json["max_in_flight"] == 3
 
 
@@ -146,9 +146,7 @@ def test_a_disconnect_frees_the_permit(tgi: str) -> None:
     switch(tgi, kind="slow", seconds=30)
     with pytest.raises(TimeoutError):
         generate(tgi, timeout=0.1)
-    deadline = time.perf_counter() + 5
-    while ask(tgi, "/_double/state").json["in_flight"] and time.perf_counter() < deadline:
-        time.sleep(0.02)
+    wait_until_idle(tgi)
     state = ask(tgi, "/_double/state").json
     assert (state["in_flight"], state["answered"], state["statuses"]) == (0, 0, {"disconnected": 1})
 

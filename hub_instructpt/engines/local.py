@@ -75,7 +75,8 @@ class LocalEngine:
         if batch_size < 1:
             raise SettingsError(f"batch_size must be at least 1, not {batch_size}.")
         self._path = str(model or TINY_SYNTHESIZER)
-        self._model_id = model or TINY_ID
+        # Where a folder lies on this machine is nobody's business; manifests and cards are published.
+        self._model_id = TINY_ID if model is None else Path(model).name if Path(model).is_dir() else model
         self._revision = revision
         self._device = device
         self._batch_size = batch_size
@@ -236,6 +237,7 @@ class LocalEngine:
             where = {"pretrained_model_name_or_path": self._path}
             if self._revision is not None:
                 where["revision"] = self._revision
+            transformers.utils.logging.disable_progress_bar()
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
             model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=dtype)
         except (OSError, ValueError) as error:

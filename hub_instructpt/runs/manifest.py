@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hub_instructpt import __version__
 from hub_instructpt.errors import RunDirectoryError, RunError
 from hub_instructpt.records import PROMPT_FORMAT
 from hub_instructpt.runs.files import write_text
+from hub_instructpt.version import __version__
 
 MANIFEST = "manifest.json"
 

@@ -1,14 +1,12 @@
-"""Engines of the double: a real model in a batching thread, and an instant stand-in for load tests.
+"""The engine of the double: a real model in a batching thread.
 
 `ModelEngine` collects the prompts that wait, sorts them by length and runs left-padded greedy batches; what it answers
 is really generated. Greedy output is remembered by prompt ids, in memory and (with a cache folder) on disk, and a
 longer answer serves every shorter limit, since greedy decoding of n tokens is a prefix of that of n + 1. Seeded
 sampling and a repetition penalty run alone, outside batches and memory.
 
-`InstantEngine` has no model: its answer is A SMALL FUNCTION OF THE PROMPT, NOT A GENERATED OUTPUT. It is there to count
-and to time requests, and no test may draw a conclusion about synthesis from it.
-
-Keeps true: an ask whose future was cancelled before its batch starts costs nothing.
+Keeps true: an ask whose future was cancelled before its batch starts costs nothing; a batch that fails, fails for all
+who are in it.
 Does not know: HTTP, permits, faults. Batches are padded, not continuous: an ask waits for the batch before it.
 """
 
@@ -19,17 +17,15 @@ import hashlib
 import json
 import os
 import queue
-import re
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.doubles.decoding import Completion, Token, report
+from tests.doubles.decoding import Completion, report
 from tests.doubles.tgi_requests import Ask
 
 GATHER_SECONDS = 0.004
@@ -257,49 +253,3 @@ def _fingerprint(path: Path) -> str:
         if file.suffix in {".safetensors", ".json", ".bin"}:
             hashed.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
     return hashed.hexdigest() if path.is_dir() else str(path)
-
-
-_PIECES = re.compile(r"</?s>|\s*[^\s<]+|\s*<|\s+")
-_MADE_UP_SPECIALS = {"<s>": 1, "</s>": 2}
-
-
-def _made_up_id(piece: str) -> int:
-    return _MADE_UP_SPECIALS.get(piece) or 3 + zlib.crc32(piece.encode()) % 4093
-
-
-class InstantEngine:
-    """Answers at once, with words taken from the prompt in the wire format. Not a generated output."""
-
-    bos_id: int | None = 1
-    waiting = 0
-
-    def __init__(self, *, add_bos: bool = True) -> None:
-        self.add_bos = add_bos
-
-    def simple_tokens(self, text: str) -> list[dict[str, Any]]:
-        found = [{"id": 1, "text": "", "start": 0, "stop": 0}] if self.add_bos else []
-        for match in _PIECES.finditer(text):
-            found.append({"id": _made_up_id(match[0]), "text": match[0], "start": match.start(), "stop": match.end()})
-        return found
-
-    def encode(self, text: str, truncate: int | None) -> tuple[int, ...]:
-        ids = ([1] if self.add_bos else []) + [_made_up_id(piece) for piece in _PIECES.findall(text)]
-        if truncate is not None and len(ids) > truncate:
-            ids = ids[: self.add_bos] + ids[len(ids) - truncate + self.add_bos :]
-        return tuple(ids)
-
-    async def complete(self, ask: Ask) -> Completion:
-        words = re.findall(r"\w+", ask.inputs.rpartition("<CON>")[2]) or ["nothing"]
-        mark = f"{zlib.crc32(ask.inputs.encode()):08x}"
-        text = (
-            f"<QUE> How does text {mark} begin? <ANS> {' '.join(words[:6])} </END>\n\n"
-            f"<QUE> Which word ends text {mark}? <ANS> {words[-1]} </END>"
-        )
-        pieces = re.findall(r"\s*\S+", text)
-        ended = len(pieces) < ask.limit
-        pieces = pieces[: ask.limit]
-        tokens = [Token(_made_up_id(p), p, -0.5, special=False) for p in pieces]
-        if ended:
-            tokens.append(Token(2, "</s>", -0.1, special=True))
-        seed = ask.sampling.seed if ask.sampling and ask.sampling.do_sample else None
-        return Completion("".join(pieces), "eos_token" if ended else "length", len(tokens), tuple(tokens), seed)

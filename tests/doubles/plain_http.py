@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -61,3 +62,12 @@ def ask_together(url: str, path: str, bodies: Sequence[Any], **options: Any) -> 
     """Send several requests at the same time; the replies in the order of the bodies."""
     with ThreadPoolExecutor(len(bodies)) as pool:
         return list(pool.map(lambda body: ask(url, path, body, **options), bodies))
+
+
+def wait_until_idle(url: str, seconds: float = 5.0) -> None:
+    """Wait until a double has noticed that its clients have left, and holds no permit."""
+    deadline = time.monotonic() + seconds
+    while ask(url, "/_double/state").json["in_flight"]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"a permit is still held after {seconds} s")
+        time.sleep(0.02)

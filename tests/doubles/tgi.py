@@ -25,7 +25,8 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.doubles.generation import Engine, InstantEngine, ModelEngine
+from tests.doubles.generation import Engine, ModelEngine
+from tests.doubles.instant import InstantEngine
 from tests.doubles.tgi_answers import Identity
 from tests.doubles.tgi_requests import Limits
 from tests.doubles.tgi_routes import Server

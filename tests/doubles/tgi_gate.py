@@ -38,9 +38,8 @@ class Gate:
         if request.path.startswith("/_double/"):
             return await handler(request)
         self.ledger.requests += 1
-        entry: dict[str, Any] = {
-            "method": request.method, "route": request.path, "headers": {str(name).lower(): value for name, value in request.headers.items()}, "body": None,
-        }  # fmt: skip
+        headers = {str(name).lower(): value for name, value in request.headers.items()}
+        entry: dict[str, Any] = {"method": request.method, "route": request.path, "headers": headers, "body": None}
         generates = request.method == "POST" and request.path in GENERATING
         prompts: list[str] = []
         outcome = "disconnected"  # what it stays if this task is cancelled

@@ -1,0 +1,41 @@
+# Everything starts here: `make demo` runs the main job, `make test` all tests. Both set up what they need.
+# The environment is made once, and again when pyproject.toml changes.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
+
+# The CPU build of torch: what the tiny synthesizer needs. With a GPU, install the build you want beforehand.
+TORCH ?= torch==2.13.0
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	@mkdir -p demo
+	@$(BIN)/python examples/pydoc_topics.py > demo/topics.jsonl
+	$(BIN)/hub-instructpt augment demo/topics.jsonl --out demo/corpus --keep-column title --limit 48 --rows-per-shard 16
+
+test: $(DEV_READY) lint
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(DEV_READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable '.[local]'
+	@touch $@
+
+$(DEV_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

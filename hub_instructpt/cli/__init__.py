@@ -1,0 +1,72 @@
+"""The command line: thin words around the rooms below.
+
+    hub-instructpt augment SOURCE --out DIR    status DIR    card DIR    push DIR NAMESPACE/NAME
+
+Keeps true: an error is one line on stderr that says what happened and what to do; a traceback only with --debug.
+Exit status: 0 done, 1 failed (what is done is safe, the same command goes on), 2 wrong use or bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hub_instructpt.cli import augment, inspect, push
+from hub_instructpt.errors import HubInstructPTError
+from hub_instructpt.version import __version__
+
+app = typer.Typer(
+    name="hub-instructpt",
+    help="Turn raw text into instruction-augmented training data, and publish it on the Hugging Face Hub.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="With --debug, an error shows where it came from.",
+)
+app.command("augment")(augment.augment)
+app.command("status")(inspect.status)
+app.command("card")(inspect.card)
+app.command("push")(push.push)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hub-instructpt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `hub-instructpt`."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        app(arguments, prog_name="hub-instructpt")
+    except HubInstructPTError as error:
+        if debug:
+            raise
+        _say(f"hub-instructpt: {error}")
+        raise SystemExit(error.exit_status) from None
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _say("\nhub-instructpt: stopped. What is sealed is safe; the same command goes on from there.")
+        raise SystemExit(1) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

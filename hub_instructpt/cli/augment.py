@@ -1,0 +1,193 @@
+"""`hub-instructpt augment`: a source through an engine into a run directory, with a progress bar and a card.
+
+Does not know how any of it is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow.parquet as pq
+import typer
+from tqdm import tqdm
+
+from hub_instructpt import cards, hub
+from hub_instructpt.engines import open_engine
+from hub_instructpt.errors import SettingsError
+from hub_instructpt.runs.manifest import Manifest, Settings
+from hub_instructpt.runs.runner import Progress, augment_source
+from hub_instructpt.runs.sources import Source, find_files, open_dataset, open_files
+from hub_instructpt.synthesis import Synthesis
+
+REAL_ENGINES = (
+    "No engine was named, so the tiny synthesizer that comes along writes the pairs: it shows the format, no more. "
+    "Real ones: --engine http://HOST:PORT (text-generation-inference), "
+    "--engine local:instruction-pretrain/instruction-synthesizer."
+)
+
+
+def augment(
+    source: Annotated[
+        str, typer.Argument(help="Hub dataset id, or local .jsonl, .parquet, .csv, .txt: file, folder, glob.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run directory: shards, manifest and card.")],
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="http://host:port of a text-generation server, local, or local:PATH_OR_MODEL_ID.", metavar="E"
+        ),
+    ] = None,
+    config: Annotated[str | None, typer.Option(help="Config of a Hub dataset.")] = None,
+    split: Annotated[str, typer.Option(help="Split of a Hub dataset.")] = "train",
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub dataset.")] = None,
+    text_column: Annotated[str, typer.Option(help="Column with the raw text.")] = "text",
+    keep_column: Annotated[
+        list[str] | None, typer.Option(help="Column that travels along, such as url or title. Repeatable.", metavar="K")
+    ] = None,
+    num_shots: Annotated[int, typer.Option(help="M: texts chained into one M-shot example.", min=1)] = 1,
+    max_new_tokens: Annotated[int, typer.Option(help="Token limit of a completion.", min=1)] = 400,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0.0)] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus sampling, with a temperature.")] = 1.0,
+    rows_per_shard: Annotated[int, typer.Option(help="Source rows per shard, the unit of resumption.", min=1)] = 1000,
+    limit: Annotated[int | None, typer.Option(help="Only the first N rows.", min=1, metavar="N")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the rendering.")] = 0,
+    license: Annotated[  # noqa: A002
+        str | None, typer.Option(help="Licence of the corpus, for its card; by default the source's.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Requests in flight; by default what the server allows.", min=1)
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for one request, the server's queue included.")] = 300.0,
+    max_failed_share: Annotated[float, typer.Option(help="Stop when a larger share of the texts fails.")] = 0.05,
+) -> None:
+    """Augment raw texts with instruction-response pairs.
+
+    The same command again goes on where a run was stopped.
+    """
+    logging.basicConfig(format="%(message)s")
+    keep = list(keep_column or ())
+    for name in keep:
+        if name in ("context", "pairs") or keep.count(name) > 1:
+            raise SettingsError(f"--keep-column {name} can not be kept: the name is taken.")
+    settings = Settings(
+        text_column=text_column, keep_columns=keep, num_shots=num_shots, max_new_tokens=max_new_tokens,
+        temperature=temperature, top_p=top_p, rows_per_shard=rows_per_shard, limit=limit, seed=seed,
+    )  # fmt: skip
+    opened = open_engine(engine or "local", timeout_seconds=timeout, concurrency=concurrency)
+    if not engine:
+        _say(REAL_ENGINES)
+    manifest = augment_source(
+        _open_source(source, config, split, revision, text_column, keep),
+        opened,
+        settings,
+        out,
+        max_failed_share=max_failed_share,
+        progress=_Bar(),
+        license=license,
+        command=_command(source, sys.argv[1:]),
+    )
+    card = cards.write_card(out)
+    _show(manifest, out, card, named=bool(engine))
+
+
+def _open_source(
+    source: str, config: str | None, split: str, revision: str | None, text_column: str, keep: Sequence[str]
+) -> Source:
+    files = find_files(source)
+    if files is None:
+        facts = hub.source_facts(source, config, split, revision)
+        return open_dataset(source, config, split, facts, text_column, keep)
+    with tqdm(desc="Checking the source", unit=" rows", leave=False, mininterval=0.5) as bar:
+        return open_files(files, text_column, keep, lambda rows: _tick(bar, rows))
+
+
+def _tick(bar: tqdm[Any], rows: int) -> None:
+    bar.update(rows)
+
+
+class _Bar(Progress):
+    """A progress bar of rows, with pairs and failures beside it."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm[Any] | None = None
+        self.pairs = self.failed = 0
+
+    def begin(self, done: int, total: int | None, manifest: Manifest) -> None:
+        if done:
+            _say(f"{done:,} rows are done already; going on from there.")
+        _say(f"Synthesizer: {manifest.engine.model_id} ({cards.ENGINE_NAMES.get(manifest.engine.kind)}).")
+        self.bar = tqdm(initial=done, total=total, desc="Augmenting", unit=" rows", mininterval=0.5, smoothing=0.1)
+
+    def advance(self, rows: int, outcomes: Sequence[Synthesis]) -> None:
+        if self.bar is None:
+            return
+        self.pairs += sum(len(outcome.pairs) for outcome in outcomes)
+        self.failed += sum(outcome.failure is not None for outcome in outcomes)
+        failed = {"failed": self.failed} if self.failed else {}
+        self.bar.set_postfix({"pairs": self.pairs, **failed}, refresh=False)
+        self.bar.update(rows)
+
+    def sealed(self, manifest: Manifest) -> None:
+        if self.bar is not None and self.bar.total is not None and manifest.next_row >= self.bar.total:
+            self.bar.close()
+
+
+def _show(manifest: Manifest, out: Path, card: Path, *, named: bool) -> None:
+    """One augmented text, what came of it all, and what to type next."""
+    sample = _sample(out, manifest)
+    if sample:
+        typer.echo(f"\n{' One augmented text ':-^80}\n{sample}\n{'-' * 80}\n")
+    counts = manifest.counts
+    failed = sum(number for key, number in counts.items() if key.startswith("texts_without_pairs/failed_"))
+    rejected = sum(number for key, number in counts.items() if key.startswith("rows_rejected/"))
+    typer.echo(
+        f"{counts['rows/read']:,} rows, {counts['pairs/kept']:,} instruction-response pairs, "
+        f"{len(manifest.shards):,} shards in {out}, card in {card}."
+    )
+    if failed or rejected:
+        _say(
+            f"{rejected:,} rows had no usable text and {failed:,} texts failed; `hub-instructpt status {out}` says why."
+        )
+    if not named:
+        typer.echo("The same with a real engine:  add --engine http://HOST:PORT and another --out")
+    typer.echo(f"Publish it:                   hub-instructpt push {shlex.quote(str(out))} NAMESPACE/NAME")
+
+
+def _sample(out: Path, manifest: Manifest, longest: int = 600) -> str | None:
+    """The first text that has pairs, with a long context shortened."""
+    for shard in manifest.shards[:1]:
+        for row in pq.read_table(out / shard.path, columns=["text", "examples", "num_pairs"]).to_pylist():
+            if not row["num_pairs"]:
+                continue
+            text = str(row["text"])
+            for example in row["examples"]:
+                if len(example["context"]) > longest:
+                    text = text.replace(example["context"], example["context"][:longest].rstrip() + " […]", 1)
+            return text
+    return None
+
+
+def _command(source: str, arguments: Sequence[str]) -> str:
+    """The command as it can be published: a local path becomes its name, and --out is left out."""
+    shown, skip = [], False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument == "--out":
+            skip = True
+        elif argument.startswith("--out="):
+            continue
+        elif argument == source and Path(source).expanduser().is_absolute():
+            shown.append(Path(source).name)
+        else:
+            shown.append(argument)
+    return shlex.join(["hub-instructpt", *shown, "--out", "DIR"])
+
+
+def _say(message: str) -> None:
+    typer.echo(message, err=True)
