@@ -11,9 +11,11 @@ Does not know files, shards or cards.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import logging
 import os
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +25,7 @@ import xxhash
 
 from hub_instructpt import background
 from hub_instructpt.engines import EngineSpec, open_engine
+from hub_instructpt.engines.base import Engine
 from hub_instructpt.errors import EngineError, InputError
 from hub_instructpt.records import PAIRS_TYPE, PROMPT_FORMAT, SamplingParams, whole_text
 from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer
@@ -89,9 +92,10 @@ class Augment:
                 f"There is no column {self.text_column!r}; there are: {columns}.",
                 advice="Name the one with the raw text: Augment(…, text_column=…).",
             )
-        texts = batch[self.text_column]
-        if isinstance(texts, str) or not isinstance(texts, Sequence):
+        column = batch[self.text_column]
+        if isinstance(column, str) or not hasattr(column, "__len__"):
             raise InputError("Augment takes batches of rows.", advice="Call map with batched=True.")
+        texts = list(column)  # a formatted dataset gives arrays
         rows = [i for i, text in enumerate(texts) if isinstance(text, str) and text.strip()]
         accepted = [whole_text(texts[i])[0] for i in rows]
         outcomes = [Synthesis() for _ in texts]
@@ -139,6 +143,7 @@ class Augment:
             # An engine that was given as an object is copied: its connections stay with whoever gave it.
             spec = self.engine if isinstance(self.engine, str | list) else copy.copy(self.engine)
             engine = open_engine(spec, **self.engine_options)
+            weakref.finalize(self, _close, engine, os.getpid())
             self._here = (
                 os.getpid(),
                 Synthesizer(engine, self.sampling, self.num_shots),
@@ -182,6 +187,13 @@ class Augment:
 
     def __repr__(self) -> str:
         return f"Augment(text_column={self.text_column!r}, num_shots={self.num_shots}, sampling={self.sampling})"
+
+
+def _close(engine: Engine, pid: int) -> None:
+    """Let go of an engine whose Augment is gone. What a fork inherited is its parent's."""
+    if pid == os.getpid():
+        with contextlib.suppress(Exception):
+            background.submit(engine.aclose()).result(timeout=2.0)
 
 
 async def _chains(texts: Sequence[str], num_shots: int) -> AsyncIterator[Sequence[str]]:

@@ -61,6 +61,7 @@ def install(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None
     tensors = {name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()}
     tensors.pop("lm_head.weight", None)  # tied to the embeddings
     save_file(tensors, str(fresh / "model.safetensors"), metadata={"format": "pt"})
+    (fresh / "model.safetensors").chmod(0o644)  # the writer leaves it private to its owner
     save_tokenizer(tokenizer, fresh, c.max_position_embeddings)
     if folder.exists():
         for kept in folder.glob("*.md"):

@@ -27,6 +27,11 @@ from hub_instructpt.records import Completion, EngineInfo, SamplingParams
 TINY_SYNTHESIZER = Path(__file__).parent.parent / "tiny_synthesizer"
 TINY_ID = "hub-instructpt/tiny-synthesizer"
 
+# Below this many weights a second thread gains nothing on a quiet CPU, and on a busy one the threads wait for each
+# other: 42 tokens a second instead of 1,028 were seen. And OpenMP's threads do not survive a fork, as in `num_proc=2`:
+# torch would wait for them for ever; with one thread it never does.
+SMALL_MODEL = 50_000_000
+
 _log = logging.getLogger(__name__)
 _torch_pid: int | None = None
 
@@ -226,11 +231,6 @@ class LocalEngine:
             raise EngineUnavailable(
                 f"The local engine needs {error.name}.", advice="pip install 'hub-instructpt[local]'"
             ) from None
-        global _torch_pid
-        if _torch_pid not in (None, os.getpid()):
-            # OpenMP's threads do not survive a fork; with one thread torch never waits for them.
-            torch.set_num_threads(1)
-        _torch_pid = os.getpid()
         device = torch.device(self._device or _best_device(torch))
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16 if device.type == "cuda" else torch.float16
         try:
@@ -246,6 +246,10 @@ class LocalEngine:
                 advice="Give a folder with config.json and weights, or the id of a model on the Hub.",
             ) from None
         self._model = model.to(device).eval()
+        global _torch_pid
+        forked, _torch_pid = _torch_pid not in (None, os.getpid()), os.getpid()
+        if forked or (device.type == "cpu" and model.num_parameters() < SMALL_MODEL):
+            torch.set_num_threads(1)
         tokenizer = self._tokenizer
         if tokenizer.eos_token_id is None:
             raise EngineUnavailable(f"The tokenizer of {self._path!r} has no end-of-sequence token.")
