@@ -1,11 +1,11 @@
-'''COVID-QA: questions of biomedical experts about scientific articles on the coronavirus, answers as spans.
+"""COVID-QA: questions of biomedical experts about scientific articles on the coronavirus, answers as spans.
 
 Source: https://github.com/deepset-ai/COVID-QA. Licence: Apache-2.0 (the articles: their own open licences).
 
 Row in (one article): {"paragraphs": [{"context": "…", "document_id": 630, "qas": [{"question": "What is the main
     cause of …?", "is_impossible": false, "answers": [{"text": "Mother-to-child transmission …"}]}]}]}
 Contexts are whole articles, tens of thousands of characters long; whoever trains on them cuts them.
-'''
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

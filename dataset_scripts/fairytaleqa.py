@@ -1,4 +1,4 @@
-'''FairytaleQA: questions of education experts about sections of children's stories, explicit and implicit.
+"""FairytaleQA: questions of education experts about sections of children's stories, explicit and implicit.
 
 Source: https://github.com/uci-soe/FairytaleQAData. Licence: Apache-2.0 (the tales: public domain).
 
@@ -6,7 +6,7 @@ Rows in (one story): its questions
     {"question_id": "1", "local-or-sum": "local", "cor_section": "4", "question": "Who gave a ball?",
      "ex-or-im1": "explicit", "answer1": "the King's son", "answer4": "the King's son", …}
 and its sections {"section": "4", "text": "…"}. A question on several sections ("4,5") gets their texts joined.
-'''
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

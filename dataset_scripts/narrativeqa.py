@@ -1,11 +1,11 @@
-'''NarrativeQA: questions about books and films, written and answered from a summary of the plot.
+"""NarrativeQA: questions about books and films, written and answered from a summary of the plot.
 
 Source: https://github.com/google-deepmind/narrativeqa. Licence: Apache-2.0 (the summaries: Wikipedia, CC BY-SA).
 
 Row in: {"document": {"summary": {"text": "…"}}, "question": {"text": "…"}, "answers": [{"text": "…"}, {"text": "…"}]}
 Grouped rows {"context": "…", "qas": [{"question": "…", "answer": "…"}]}, a form in which a part of it circulates,
 are read too. The context is the summary, never the whole book.
-'''
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

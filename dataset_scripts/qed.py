@@ -1,11 +1,11 @@
-'''QED: questions of Natural Questions with a paragraph of Wikipedia that answers each, and an explanation.
+"""QED: questions of Natural Questions with a paragraph of Wikipedia that answers each, and an explanation.
 
 Source: https://github.com/google-research-datasets/QED. Licence: CC BY-SA 3.0 (the text of Wikipedia).
 
 Row in: {"question_text": "who got the first nobel prize in physics", "paragraph_text": "The first Nobel Prize …",
     "original_nq_answers": [[{"start": 56, "end": 78, "string": "Wilhelm Conrad Röntgen"}]], "annotation": {…}}
 The explanation (`annotation`) is left out; a question without an answer string is left out too.
-'''
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

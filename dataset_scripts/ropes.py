@@ -1,11 +1,11 @@
-'''ROPES: reasoning over the effects that a background paragraph describes, in a situation that applies them.
+"""ROPES: reasoning over the effects that a background paragraph describes, in a situation that applies them.
 
 Source: https://allenai.org/data/ropes (Hub: allenai/ropes). Licence: CC BY 4.0.
 
 Row in (one article of the release): {"title": "ropes", "paragraphs": [{"background": "…", "situation": "…",
     "qas": [{"question": "Which cup has more sugar?", "answers": [{"text": "cup B"}]}]}]}
 The context is the background and then the situation, a blank line between them.
-'''
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

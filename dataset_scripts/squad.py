@@ -1,4 +1,4 @@
-'''SQuAD 1.1: questions of crowd workers about paragraphs of Wikipedia, each answer a span of its paragraph.
+"""SQuAD 1.1: questions of crowd workers about paragraphs of Wikipedia, each answer a span of its paragraph.
 
 Source: https://rajpurkar.github.io/SQuAD-explorer/ (Hub: rajpurkar/squad). Licence: CC BY-SA 4.0.
 
@@ -6,7 +6,7 @@ Row in (one article of the release):
     {"title": "…", "paragraphs": [{"context": "…", "qas": [{"question": "…", "answers": [{"text": "…"}]}]}]}
 Flat rows {"context", "question", "answer"} and grouped rows {"context", "qas": [{"question", "answer"}]}, the two
 forms in which parts of the train split circulate, are read too.
-'''
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

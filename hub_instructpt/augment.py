@@ -31,6 +31,8 @@ from hub_instructpt.records import PAIRS_TYPE, PROMPT_FORMAT, SamplingParams, wh
 from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer
 from hub_instructpt.version import __version__
 
+TYPES = {"pairs": PAIRS_TYPE, "example_id": pa.string(), "shot_index": pa.int32()}
+
 _log = logging.getLogger("hub_instructpt")
 
 
@@ -70,49 +72,68 @@ class Augment:
         self.sampling = SamplingParams(max_new_tokens, temperature, top_p)
         self.max_failed_share = max_failed_share
         self.engine_options = engine_options
-        self._model: tuple[str, str | None] | None = None
+        self._model: dict[str, Any] | None = None
         self._here: tuple[int, Synthesizer, FailureBudget] | None = None
         self._synthesizer()  # wrong settings are an error here, not hours later in a worker
         _register_fingerprint()
 
-    def __call__(self, batch: Any) -> dict[str, Any]:
-        """Augment one batch of rows, given as a dict of columns."""
-        return self._deliver(batch, background.run(self._augment(batch)))
+    def __call__(self, batch: Any) -> Any:
+        """Augment one batch of rows: a dict of columns, or a table of a dataset that is formatted as tables."""
+        return _deliver(batch, background.run(self._augment(self._texts(batch))))
 
-    async def acall(self, batch: Any) -> dict[str, Any]:
+    async def acall(self, batch: Any) -> Any:
         """Augment one batch of rows, from any event loop."""
-        return self._deliver(batch, await asyncio.wrap_future(background.submit(self._augment(batch))))
+        return _deliver(batch, await asyncio.wrap_future(background.submit(self._augment(self._texts(batch)))))
 
     # -- one batch -----------------------------------------------------------------------------------------------
 
-    async def _augment(self, batch: Any) -> dict[str, list[Any]]:
-        if not hasattr(batch, "keys") or self.text_column not in batch:
-            columns = ", ".join(map(str, batch.keys())) if hasattr(batch, "keys") else "none"
+    def _texts(self, batch: Any) -> list[Any]:
+        columns = _columns(batch)
+        if self.text_column not in columns:
             raise InputError(
-                f"There is no column {self.text_column!r}; there are: {columns}.",
+                f"There is no column {self.text_column!r}; there are: {', '.join(columns) or 'none'}.",
                 advice="Name the one with the raw text: Augment(…, text_column=…).",
             )
-        column = batch[self.text_column]
+        table = _as_table(batch)
+        column = batch[self.text_column] if table is None else table[self.text_column].to_pylist()
         if isinstance(column, str) or not hasattr(column, "__len__"):
             raise InputError("Augment takes batches of rows.", advice="Call map with batched=True.")
-        texts = list(column)  # a formatted dataset gives arrays
+        texts = list(column)
+        table = getattr(batch, "pa_table", table)
+        kind = None if table is None else table.schema.field(self.text_column).type
+        strange = Counter(type(text).__name__ for text in texts if text is not None and not isinstance(text, str))
+        # A formatted dataset gives arrays. Where a column has a type, none of its rows can be text.
+        arrays = table is None and not isinstance(column, list) and strange.total() == len(texts)
+        if (kind is not None and not _holds_text(kind)) or (arrays and texts):
+            raise InputError(
+                f"The column {self.text_column!r} holds {kind or ' or '.join(strange)}, not text.",
+                advice="Name the one with the raw text: Augment(…, text_column=…).",
+            )
+        if strange:
+            _log.warning("%d of %d rows hold %s, not text.", strange.total(), len(texts), " or ".join(sorted(strange)))
+        return texts
+
+    async def _augment(self, texts: list[Any]) -> dict[str, list[Any]]:
         rows = [i for i, text in enumerate(texts) if isinstance(text, str) and text.strip()]
         accepted = [whole_text(texts[i])[0] for i in rows]
         outcomes = [Synthesis() for _ in texts]
         ids = [_digest([str(text)]) for text in texts]
         synthesizer, budget = self._synthesizer()
         at = 0
-        async for chain in synthesizer.stream(_chains(accepted, self.num_shots)):
-            start = at
-            for outcome in chain:
-                budget.record(outcome)
-                outcomes[rows[at]] = outcome
-                if outcome.shot_index == 0:
-                    start = at
-                # An example is named by its first text; `shot_index` 0 tells where a repetition of it begins.
-                ids[rows[at]] = _digest([accepted[start]])
-                at += 1
-        budget.check()
+        # Closed here when the budget is spent: else what is in flight would go on until somebody collects the garbage.
+        async with contextlib.aclosing(synthesizer.stream(_chains(accepted, self.num_shots))) as chains:
+            async for chain in chains:
+                start = at
+                for outcome in chain:
+                    budget.record(outcome)
+                    outcomes[rows[at]] = outcome
+                    if outcome.shot_index == 0:
+                        start = at
+                    # An example is named by its first text; `shot_index` 0 tells where a repetition of it begins.
+                    ids[rows[at]] = _digest([accepted[start]])
+                    at += 1
+        if at > 1:  # one text in a batch may well be the one that no engine can do
+            budget.check()
         failures = Counter(outcome.failure for outcome in outcomes if outcome.failure)
         if failures:
             reasons = ", ".join(f"{reason}: {number}" for reason, number in failures.most_common())
@@ -122,20 +143,6 @@ class Augment:
             "example_id": ids,
             "shot_index": [outcome.shot_index for outcome in outcomes],
         }
-
-    def _deliver(self, batch: Any, columns: dict[str, list[Any]]) -> dict[str, Any]:
-        typed = {
-            "pairs": pa.array(columns["pairs"], PAIRS_TYPE),
-            "example_id": pa.array(columns["example_id"], pa.string()),
-            "shot_index": pa.array(columns["shot_index"], pa.int32()),
-        }
-        if hasattr(batch, "pa_table"):
-            # A batch of Dataset.map. `map` would guess the types from the values, and fail when the first batch has
-            # no pairs at all; written into the batch as Arrow, the columns keep theirs.
-            for name, column in typed.items():
-                batch[name] = column
-            return {}
-        return columns
 
     def _synthesizer(self) -> tuple[Synthesizer, FailureBudget]:
         """The synthesizer of this process: connections and models do not survive a fork."""
@@ -159,11 +166,17 @@ class Augment:
             synthesizer, _ = self._synthesizer()
             try:
                 info = background.run(synthesizer.engine.connect())
-                self._model = (info.model_id, info.model_sha)
             except EngineError:
                 # Nothing can be cached for a model nobody knows; the map itself will say what is wrong.
-                return {**self._settings(), "model": ["unknown", getattr(synthesizer.engine, "address", "")]}
-        return {**self._settings(), "model": list(self._model)}
+                return {**self._settings(), "model": os.urandom(16).hex()}
+            self._model = {
+                "model": [info.model_id, info.model_sha],
+                "bos": info.bos,
+                "eos": info.eos,
+                # Where a text is cut, and how many examples a prompt can show.
+                "prompt_tokens": min(info.max_input_tokens, info.max_total_tokens - self.sampling.max_new_tokens),
+            }
+        return {**self._settings(), **self._model}
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -172,8 +185,6 @@ class Augment:
             "text_column": self.text_column,
             "num_shots": self.num_shots,
             "sampling": self.sampling.as_dict(),
-            "bos": self.engine_options.get("bos"),
-            "eos": self.engine_options.get("eos"),
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -193,7 +204,60 @@ def _close(engine: Engine, pid: int) -> None:
     """Let go of an engine whose Augment is gone. What a fork inherited is its parent's."""
     if pid == os.getpid():
         with contextlib.suppress(Exception):
-            background.submit(engine.aclose()).result(timeout=2.0)
+            closing = background.submit(engine.aclose())
+            # After an interrupt the last reference may go away on that very loop.
+            if not background.is_here():
+                closing.result(timeout=2.0)
+
+
+class _Column(list[Any]):
+    """A column of Python values that knows its Arrow type.
+
+    `map` guesses types from the values of its first batch, and fails later when that one happens to have no pairs.
+    Arrow asks every object for `__arrow_array__` before it guesses.
+    """
+
+    def __init__(self, values: Sequence[Any], arrow_type: pa.DataType) -> None:
+        super().__init__(values)
+        self.arrow_type = arrow_type
+
+    def __arrow_array__(self, type: pa.DataType | None = None) -> pa.Array:  # noqa: A002
+        return pa.array(list(self), type or self.arrow_type)
+
+
+def _deliver(batch: Any, columns: Mapping[str, Sequence[Any]]) -> Any:
+    """The new columns in the shape that `map` takes for this kind of batch."""
+    typed = {name: _Column(values, TYPES[name]) for name, values in columns.items()}
+    table = _as_table(batch)
+    if table is None:
+        return typed
+    # In place of a table, `map` takes only a whole one.
+    kept = table.select([name for name in table.column_names if name not in typed])
+    for name, column in typed.items():
+        kept = kept.append_column(name, pa.array(column))
+    return kept
+
+
+def _as_table(batch: Any) -> pa.Table | None:
+    """A batch of a dataset that is formatted as tables; None for a dict of columns."""
+    if isinstance(batch, pa.Table):
+        return batch
+    if hasattr(batch, "to_arrow"):  # polars
+        return batch.to_arrow()
+    return pa.Table.from_pandas(batch, preserve_index=False) if hasattr(batch, "to_records") else None
+
+
+def _columns(batch: Any) -> list[str]:
+    for names in ("column_names", "columns"):  # Arrow; pandas and polars
+        if hasattr(batch, names):
+            return [str(name) for name in getattr(batch, names)]
+    return [str(name) for name in batch.keys()] if hasattr(batch, "keys") else []  # noqa: SIM118
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    known = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return any(test(kind) for test in known)
 
 
 async def _chains(texts: Sequence[str], num_shots: int) -> AsyncIterator[Sequence[str]]:

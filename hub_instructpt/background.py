@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _lock = threading.Lock()
-_loop: tuple[int, asyncio.AbstractEventLoop] | None = None
+_loop: tuple[int, asyncio.AbstractEventLoop, threading.Thread] | None = None
 
 
 def _renew_lock() -> None:
@@ -48,9 +48,15 @@ def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
     with _lock:
         if _loop is None or _loop[0] != os.getpid():
             loop = new_event_loop()
-            threading.Thread(target=loop.run_forever, name="hub-instructpt", daemon=True).start()
-            _loop = (os.getpid(), loop)
+            thread = threading.Thread(target=loop.run_forever, name="hub-instructpt", daemon=True)
+            thread.start()
+            _loop = (os.getpid(), loop, thread)
         return asyncio.run_coroutine_threadsafe(coroutine, _loop[1])
+
+
+def is_here() -> bool:
+    """Whether the caller runs on the background loop, where waiting for something that runs there would be for ever."""
+    return _loop is not None and _loop[0] == os.getpid() and threading.current_thread() is _loop[2]
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -2,16 +2,19 @@
 
 Keeps true: everything comes from the manifest, and what is unknown is left out; `dataset_info` agrees with the files;
 text from outside can not break the page or the YAML. On a second push the parts that a person wrote survive: ours
-stand between two marks, and of the metadata we touch only our own keys.
+stand between two marks, and of the metadata we touch only our own keys, and no value that a person has changed.
 Does not know the Hub's API.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import pyarrow.parquet as pq
@@ -25,13 +28,21 @@ from hub_instructpt.runs.manifest import Manifest
 BEGIN = "<!-- hub-instructpt: begin of the generated part; what stands outside of it is kept -->"
 END = "<!-- hub-instructpt: end of the generated part -->"
 TINY = "hub-instructpt/tiny-synthesizer"
-ENGINE_NAMES = {"tgi": "text-generation-inference", "local": "transformers in process"}
+ENGINE_NAMES = {"tgi": "text-generation-inference", "local": "in process"}
+CONFIG, DATA_FILES = "default", "data/train-*.parquet"
+MEND = "Mend README.md, or move it away."
 
 # Upper bounds of the Hub's size categories.
 SIZES = {
     1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M",
-    100_000_000: "10M<n<100M", 1_000_000_000: "100M<n<1B", 10_000_000_000: "1B<n<10B",
+    100_000_000: "10M<n<100M", 1_000_000_000: "100M<n<1B", 10_000_000_000: "1B<n<10B", 100_000_000_000: "10B<n<100B",
+    1_000_000_000_000: "100B<n<1T",
 }  # fmt: skip
+
+# Keys that are a matter of judgement: a person's value stays. The others follow from the files.
+JUDGED = ("pretty_name", "license", "license_name", "language", "language_bcp47", "task_categories", "source_datasets")
+LONGEST = 300
+"""Characters of a name that a card shows."""
 
 
 def write_card(folder: Path, repo_id: str | None = None) -> Path:
@@ -41,9 +52,31 @@ def write_card(folder: Path, repo_id: str | None = None) -> Path:
         repo_id: where the corpus will lie on the Hub; the example of how to load it names it.
     """
     path = folder / "README.md"
-    earlier = path.read_text("utf-8") if path.exists() else None
-    write_text(path, render_card(Manifest.load(folder), folder, repo_id, earlier))
+    write_text(path, render_card(Manifest.load(folder), folder, repo_id, read_card(folder)))
     return path
+
+
+def read_card(folder: Path) -> str | None:
+    """The card in a run directory, if there is one.
+
+    Raises:
+        CardError: it is not text.
+    """
+    path = folder / "README.md"
+    return decode_card(path.read_bytes()) if path.exists() else None
+
+
+def decode_card(content: bytes) -> str:
+    """A card as text, without a byte order mark and with one kind of line end.
+
+    Raises:
+        CardError: it is not UTF-8.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CardError(f"The card is not UTF-8 (byte {error.start + 1}).", advice=MEND) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def render_card(manifest: Manifest, folder: Path, repo_id: str | None = None, earlier: str | None = None) -> str:
@@ -54,33 +87,48 @@ def render_card(manifest: Manifest, folder: Path, repo_id: str | None = None, ea
         folder: the run directory; the columns are read from its first shard.
         repo_id: the repo it is for.
         earlier: a card that it takes the place of.
+
+    Raises:
+        CardError: the earlier card is broken, so that what a person wrote there could be lost.
     """
-    ours = _template().render(_values(manifest, repo_id)).strip()
-    metadata = card_metadata(manifest, folder)
-    if earlier is None:
-        return _page(metadata, ours)
-    theirs, body = split_card(earlier)
-    return _page(merge_metadata(theirs, metadata), merge_body(body, ours))
+    ours = card_metadata(manifest, folder)
+    theirs, body = split_card(earlier or "")
+    metadata = merge_metadata(theirs, ours, _written(body)) if theirs else ours
+    part = _template().render(_values(manifest, repo_id, metadata), written=_digests(ours)).strip()
+    return _page(metadata, merge_body(body, part))
 
 
 def card_metadata(manifest: Manifest, folder: Path) -> dict[str, Any]:
     """The YAML part of the card. Keys whose value is unknown are left out."""
     num_rows = sum(shard.num_rows for shard in manifest.shards)
-    licenses = [manifest.license] if manifest.license else manifest.source.license or []
     metadata: dict[str, Any] = {
-        "pretty_name": _title(manifest),
-        "license": licenses[0] if len(licenses) == 1 else licenses,
-        "language": manifest.source.language,
+        "pretty_name": _flat(_title(manifest)),
+        **_license([manifest.license] if manifest.license else manifest.source.license or []),
+        **_language(manifest.source.language or []),
         "task_categories": ["text-generation"],
         "size_categories": [next((name for bound, name in SIZES.items() if num_rows < bound), "n>1T")],
         "source_datasets": [manifest.source.name] if manifest.source.kind == "hub" else None,
         "tags": ["instruction-pretraining", "instruction-augmented", "synthetic", "hub-instructpt"],
-        "configs": [
-            {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]},
-        ],
+        "configs": [{"config_name": CONFIG, "data_files": [{"split": "train", "path": DATA_FILES}]}],
         "dataset_info": _dataset_info(manifest, folder),
     }
     return {key: value for key, value in metadata.items() if value}
+
+
+def _license(names: list[str]) -> dict[str, Any]:
+    """The Hub takes only identifiers that it knows; any other licence is `other`, with its name beside."""
+    known = _data("licences.yaml")["known"].split()
+    ids = list(dict.fromkeys(name.lower() if name.lower() in known else "other" for name in names))
+    others = [name for name in names if name.lower() not in known]
+    return {"license": ids[0] if len(ids) == 1 else ids, "license_name": ", ".join(others)}
+
+
+def _language(codes: list[str]) -> dict[str, Any]:
+    """The Hub takes ISO 639 codes; longer tags such as zh-CN have a key of their own, and the rest is no language."""
+    iso = [code.lower() for code in codes if re.fullmatch(r"[A-Za-z]{2,3}|code|multilingual", code)]
+    tags = [code for code in codes if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})+", code)]
+    iso += [tag.partition("-")[0].lower() for tag in tags]
+    return {"language": list(dict.fromkeys(iso)), "language_bcp47": list(dict.fromkeys(tags))}
 
 
 def _dataset_info(manifest: Manifest, folder: Path) -> dict[str, Any] | None:
@@ -98,11 +146,42 @@ def _dataset_info(manifest: Manifest, folder: Path) -> dict[str, Any] | None:
         dataset_size=size,
     )
     data: dict[str, Any] = {}
-    datasets.info.DatasetInfosDict({"default": info}).to_dataset_card_data(data)
+    datasets.info.DatasetInfosDict({CONFIG: info}).to_dataset_card_data(data)
     return dict(data["dataset_info"])
 
 
 # -- a card that is there already ----------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as the Hub reads it, which is 1.2: a bare `no` is Norwegian, and 12:30 is no number."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML that 1.1 (`datasets`) and 1.2 (the Hub) read alike: what either takes for no text gets quotes."""
+
+
+_PLAIN = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+", "-+0123456789"),
+    "float": (r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", "-+.0123456789"),
+}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _PLAIN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _name, (_pattern, _firsts) in _PLAIN.items():
+    for _reader in (_Loader, _Dumper):
+        _reader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_firsts))
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML reads these line breaks of YAML 1.1 back as they were only where it has escaped them.
+    style = '"' if re.search("[\x85\u2028\u2029\ufeff]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def split_card(card: str) -> tuple[dict[str, Any], str]:
@@ -111,48 +190,87 @@ def split_card(card: str) -> tuple[dict[str, Any], str]:
     Raises:
         CardError: the metadata are no YAML mapping.
     """
-    found = re.match(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", card, re.DOTALL | re.MULTILINE)
-    if not found:
+    begun = re.match(r"\s*---[ \t]*\n", card)
+    if not begun:
         return {}, card
+    ended = re.compile(r"^---[ \t]*(?:\n|\Z)", re.MULTILINE).search(card, begun.end())
+    if not ended:
+        raise CardError("The metadata of the card begin with '---' and never end.", advice=MEND)
     try:
-        metadata = yaml.safe_load(found[1]) or {}
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 2
-        raise CardError(f"The metadata of the card are not YAML (line {line}).", advice="Mend its README.md.") from None
-    if not isinstance(metadata, dict):
-        raise CardError("The metadata of the card are no mapping.", advice="Mend its README.md.")
-    return metadata, card[found.end() :]
+        metadata = yaml.load(card[begun.end() : ended.start()], _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = "" if line is None else f" (line {line + card[: begun.end()].count(chr(10)) + 1})"
+        raise CardError(f"The metadata of the card are not YAML{where}.", advice=MEND) from None
+    if metadata is not None and not isinstance(metadata, dict):
+        raise CardError("The metadata of the card are no mapping.", advice=MEND)
+    return metadata or {}, card[ended.end() :]
 
 
-def merge_metadata(theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-    """Ours over theirs; other configs, further tags and a licence that a person has set stay."""
-    merged = {**theirs, **ours}
-    merged["tags"] = list(dict.fromkeys([*_list(theirs.get("tags")), *ours["tags"]]))
-    for key in ("pretty_name", "license"):
-        if theirs.get(key):
-            merged[key] = theirs[key]
-    others = [c for c in _list(theirs.get("configs")) if isinstance(c, dict) and c.get("config_name") != "default"]
-    merged["configs"] = [*ours["configs"], *others]
-    infos = [
-        info
-        for info in _list(theirs.get("dataset_info"))
-        if isinstance(info, dict) and info.get("config_name", "default") != "default"
-    ]
-    if infos and "dataset_info" in ours:
-        merged["dataset_info"] = [{"config_name": "default", **ours["dataset_info"]}, *infos]
-    return merged
+def merge_metadata(theirs: dict[str, Any], ours: dict[str, Any], written: dict[str, str]) -> dict[str, Any]:
+    """Ours over theirs; other configs, further keys and tags, and what a person has judged stay.
+
+    Args:
+        theirs: of the card that is there.
+        ours: of the run.
+        written: digests of what we wrote there the last time, by key: what differs was changed by a person.
+    """
+    changed = {key for key in JUDGED if key in theirs and _digest(theirs[key]) != written.get(key)}
+    if "license" in changed:  # a licence that a person has set takes no name from ours
+        changed.add("license_name")
+    merged = {
+        key: theirs[key] if key in changed or key not in ours else ours[key]
+        for key in dict.fromkeys([*theirs, *ours])  # a card that is rendered again keeps its order
+        if key in ours or key not in JUDGED or key in changed
+        if key not in changed or key in theirs
+    }
+    merged["tags"] = list(dict.fromkeys([*map(str, _list(theirs.get("tags"))), *ours["tags"]]))
+    merged["configs"] = [*ours["configs"], *_others(theirs.get("configs"))]
+    infos = _others(theirs.get("dataset_info"))
+    if "dataset_info" in ours and infos:
+        merged["dataset_info"] = [{"config_name": CONFIG, **ours["dataset_info"]}, *infos]
+    elif "dataset_info" not in ours:
+        merged["dataset_info"] = infos
+    return {key: value for key, value in merged.items() if key not in ours or value}
+
+
+def _others(value: Any) -> list[dict[str, Any]]:
+    """What is said of configs that are not ours."""
+    return [item for item in _list(value) if isinstance(item, dict) and item.get("config_name", CONFIG) != CONFIG]
 
 
 def merge_body(theirs: str, ours: str) -> str:
-    """Our part in its place; a body that has no such place gets ours below."""
+    """Our part in its place; a body that has no such place gets ours below.
+
+    Raises:
+        CardError: the place has lost one of its ends, so nobody can tell what is whose.
+    """
+    if BEGIN not in theirs and END not in theirs:
+        return f"{theirs.strip()}\n\n{ours}" if theirs.strip() else ours
     start, stop = theirs.find(BEGIN), theirs.find(END)
-    if 0 <= start < stop:
-        return theirs[:start] + ours + theirs[stop + len(END) :]
-    return f"{theirs.rstrip()}\n\n{ours}" if theirs.strip() else ours
+    if theirs.count(BEGIN) != 1 or theirs.count(END) != 1 or start > stop:
+        raise CardError(
+            "The generated part of the card has lost one of the two comments around it, or has them twice.",
+            advice="Put them back, or remove both and what stands between.",
+        )
+    return theirs[:start] + ours + theirs[stop + len(END) :]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _digests(metadata: dict[str, Any]) -> str:
+    return " ".join(f"{key}={_digest(metadata[key])}" for key in JUDGED if key in metadata)
+
+
+def _written(body: str) -> dict[str, str]:
+    found = re.search(r"<!-- hub-instructpt: wrote ([^>]*)-->", body)
+    return dict(item.split("=", 1) for item in found[1].split() if "=" in item) if found else {}
 
 
 def _page(metadata: dict[str, Any], body: str) -> str:
-    front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120)
+    front = yaml.dump(metadata, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{front}---\n\n{body.strip()}\n"
 
 
@@ -163,7 +281,7 @@ def _list(value: Any) -> list[Any]:
 # -- what the template is given --------------------------------------------------------------------------------------
 
 
-def _values(manifest: Manifest, repo_id: str | None) -> dict[str, Any]:
+def _values(manifest: Manifest, repo_id: str | None, metadata: dict[str, Any]) -> dict[str, Any]:
     counts = manifest.counts
 
     def group(name: str) -> list[tuple[str, int]]:
@@ -171,7 +289,10 @@ def _values(manifest: Manifest, repo_id: str | None) -> dict[str, Any]:
 
     without = sum(number for _, number in group("texts_without_pairs"))
     with_pairs = counts["texts/all"] - without
-    source, engine = manifest.source, manifest.engine
+    source, engine, limit = manifest.source, manifest.engine, manifest.settings.limit
+    tiny = engine.model_id == TINY
+    on_hub = not tiny and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", engine.model_id) is not None
+    dates = list(dict.fromkeys([manifest.created_at[:10], manifest.updated_at[:10]]))
     return {
         "begin": BEGIN,
         "end": END,
@@ -179,20 +300,23 @@ def _values(manifest: Manifest, repo_id: str | None) -> dict[str, Any]:
         "counts": counts,
         "group": group,
         "title": _title(manifest),
-        "total": manifest.settings.limit or source.num_rows,
+        "total": min(filter(None, (limit, source.num_rows)), default=None),
         "without_pairs": without,
-        "pairs_per_text": f"{counts['pairs/kept'] / with_pairs:.2f}" if with_pairs else "–",
+        "pairs_per_text": f"{counts['pairs/kept'] / with_pairs:.2f}" if with_pairs else None,
         "num_rows": sum(shard.num_rows for shard in manifest.shards),
         "kept": ", ".join(f"`{_code(name)}`" for name in manifest.kept_types),
         "repo_id": repo_id or "NAMESPACE/NAME",
         "source": _linked(source.name, "datasets/", source.kind == "hub")
-        + "".join(f", {_markdown(part)}" for part in (source.config_name, source.split) if part),
-        "model": _linked(
-            engine.model_id, "", re.fullmatch(r"[\w.-]+/[\w.-]+", engine.model_id) and not _tiny(manifest)
-        ),
-        "tiny": _tiny(manifest),
-        "license": manifest.license or source.license,
-        "engine_names": ENGINE_NAMES,
+        + (f", config {_markdown(source.config_name)}" if source.config_name else "")
+        + (f", split {_markdown(source.split)}" if source.split else ""),
+        "model": _linked(engine.model_id, "", on_hub),
+        "tiny": tiny,
+        "license": _list(metadata.get("license_name") or metadata.get("license")),
+        "license_from": "stated by whoever made the corpus"
+        if manifest.license or not source.license or metadata.get("license") != _license(source.license)["license"]
+        else "as its source states",
+        "engine_name": ENGINE_NAMES.get(engine.kind, engine.kind),
+        "dates": " to ".join(dates),
     }
 
 
@@ -203,47 +327,52 @@ def counts_of(manifest: Manifest, group: str) -> list[tuple[str, int]]:
 
 
 def words(name: str) -> str:
-    """What a count is called for people."""
-    return _words().get(name, name.replace("_", " "))
-
-
-def _tiny(manifest: Manifest) -> bool:
-    return manifest.engine.model_id == TINY
+    """What a count is called for people. A name with an open end, such as a status, is found by its beginning."""
+    known = _data("words.yaml")
+    for key in (name, *(f"{name[:at]}_*" for at, letter in enumerate(name) if letter == "_")):
+        if key in known:
+            return known[key].replace("*", name[len(key) - 1 :])
+    return name.replace("_", " ")
 
 
 def _title(manifest: Manifest) -> str:
     return f"{manifest.source.name}, instruction-augmented"
 
 
-def _looks_like_repo(model_id: str) -> bool:
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", model_id) is not None
+def _linked(name: str, prefix: str, on_hub: bool) -> str:
+    if not on_hub or len(name) > LONGEST:
+        return _markdown(name)
+    return f"[{_markdown(name)}](https://huggingface.co/{prefix}{quote(name)})"
 
 
-def _linked(name: str, prefix: str, on_hub: object) -> str:
-    return f"[{_markdown(name)}](https://huggingface.co/{prefix}{name})" if on_hub else _markdown(name)
+def _flat(text: object) -> str:
+    """Text on one line, without what nobody can see; only the beginning of a very long one."""
+    flat = "".join(c if c.isprintable() else " " for c in str(text)[: LONGEST + 1])
+    return flat if len(flat) <= LONGEST else flat[: LONGEST - 1] + "…"
 
 
-def _markdown(text: str) -> str:
-    """Text as itself: on one line, with nothing in it that Markdown or HTML would read as a sign."""
+def _markdown(text: object) -> str:
+    """Text as itself: nothing in it that Markdown or HTML would read as a sign."""
+    return re.sub(r"([\\`*_{}\[\]<>()#|~$!&@:])", lambda found: f"&#{ord(found[0])};", _flat(text))
+
+
+def _code(text: object) -> str:
+    """Text for a code span inside a table: no back ticks, bars or comments, and never empty."""
+    return re.sub("[`|]|<!--", " ", _flat(text)).strip() or " "
+
+
+def _fence(text: object) -> str:
+    """Text for one line of a fenced block: nothing that would close it, or the generated part."""
     flat = "".join(c if c.isprintable() else " " for c in str(text))
-    return re.sub(r"([\\`*_{}\[\]<>()#|~$!&])", lambda found: f"&#{ord(found[0])};", flat)
+    return re.sub("`{3,}|<!--", lambda found: " ".join(found[0]), flat)
 
 
-def _code(text: str) -> str:
-    """Text for a code span inside a table: no back ticks, bars or line breaks."""
-    return "".join(c if c.isprintable() and c not in "`|" else " " for c in str(text))
-
-
-def _fence(text: str) -> str:
-    """Text for a fenced block: nothing that would close it."""
-    return str(text).replace("```", "` ` `").replace("\r", " ").replace("\n", " ")
-
-
-@lru_cache(maxsize=1)
-def _words() -> dict[str, str]:
-    loaded = yaml.safe_load((resources.find("cards") / "words.yaml").read_text("utf-8"))
+@lru_cache(maxsize=8)
+def _data(name: str) -> dict[str, str]:
+    """A file of cards/ that maps names to words."""
+    loaded = yaml.safe_load((resources.find("cards") / name).read_text("utf-8"))
     if not isinstance(loaded, dict) or not all(isinstance(v, str) for v in [*loaded, *loaded.values()]):
-        raise CardError("cards/words.yaml must map names to words.")
+        raise CardError(f"cards/{name} must map names to words.")
     return loaded
 
 

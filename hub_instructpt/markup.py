@@ -39,8 +39,10 @@ CONTROL_STRINGS = (
 
 @lru_cache(maxsize=64)
 def _forgery(extra: tuple[str, ...]) -> re.Pattern[str]:
+    # One character can not be broken, and blanks at the ends of a control string are not needed to tell it.
+    breakable = {s.strip() for s in extra if len(s.strip()) > 1}
     # Longest first, so that one string which begins another can not hide it.
-    strings = sorted({*MARKERS, *CONTROL_STRINGS, *(s for s in extra if len(s) > 1)}, key=lambda s: (-len(s), s))
+    strings = sorted({*MARKERS, *CONTROL_STRINGS, *breakable}, key=lambda s: (-len(s), s))
     return re.compile("|".join(re.escape(s) for s in strings))
 
 
@@ -54,7 +56,13 @@ def neutralise(text: str, extra: Iterable[str] = ()) -> tuple[str, int]:
     Returns:
         The text, and how many strings were broken. Neutralising twice changes nothing more.
     """
-    return _forgery(tuple(extra)).subn(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+    forgery, broken = _forgery(tuple(extra)), 0
+    # Once is enough for the strings listed here. Those of a model may lie within each other: again, until none is left.
+    while True:
+        text, number = forgery.subn(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+        broken += number
+        if not number:
+            return text, broken
 
 
 def format_pairs(pairs: Sequence[Pair], extra: Iterable[str] = ()) -> str:

@@ -13,8 +13,9 @@ Does not know rows, files or servers.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, deque
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from dataclasses import dataclass, field
 
 from hub_instructpt.engines.base import Engine
@@ -25,6 +26,9 @@ from hub_instructpt.records import EngineInfo, Example, FinishReason, Pair, Samp
 # No tokenizer turns more characters than this into one token of ordinary text; a server refuses bodies above 2 MB.
 MAX_CHARACTERS_PER_TOKEN = 32
 MAX_CHARACTERS_SENT = 450_000
+
+# Counting tokens costs a request: so often is tried how much of a text fits that is too long as a whole.
+MAX_CUTS_TRIED = 5
 
 
 @dataclass(slots=True)
@@ -96,7 +100,7 @@ class Synthesizer:
             raise SettingsError(f"num_shots must be at least 1, not {num_shots}.")
         self.engine, self.sampling, self.num_shots = engine, sampling, num_shots
 
-    async def stream(self, chains: AsyncIterable[Sequence[str]]) -> AsyncIterator[list[Synthesis]]:
+    async def stream(self, chains: AsyncIterable[Sequence[str]]) -> AsyncGenerator[list[Synthesis], None]:
         """Outcomes of chains of texts, chain by chain, in the order given.
 
         Memory holds about twice as many chains as the engine takes requests. Closing the iterator cancels what is in
@@ -122,22 +126,26 @@ class Synthesizer:
         """Outcomes of one chain of texts, each shown the ones before it."""
         examples: list[Example] = []
         outcomes: list[Synthesis] = []
+        asked: set[str] = set()  # by the M-shot example so far, shown in the prompt or not
         for text in texts:
-            outcome, shown = await self._synthesize(text, examples)
+            outcome, shown = await self._synthesize(text, examples, asked)
             if outcome.pairs and shown:
                 outcome.shot_index = outcomes[-1].shot_index + 1
+            else:
+                asked = set()
+            asked |= {pair["instruction"].lower() for pair in outcome.pairs}
             examples = examples[len(examples) - shown :]
             examples = [*examples, {"context": text, "pairs": outcome.pairs}] if outcome.pairs else []
             outcomes.append(outcome)
         return outcomes
 
-    async def _synthesize(self, text: str, examples: list[Example]) -> tuple[Synthesis, int]:
+    async def _synthesize(self, text: str, examples: list[Example], asked: set[str]) -> tuple[Synthesis, int]:
         """The outcome of one text, and how many of the examples its prompt could show."""
         outcome = Synthesis()
         info = await self.engine.connect()
         try:
-            prompt, shown, cut = await self._fit(text, examples, info)
-            outcome.counts["contexts/cut"] += cut
+            context, examples, prompt = await self._fit(text, examples, info)
+            outcome.counts["contexts/cut"] += len(context) < len(text)
             completion = await self.engine.complete(prompt, self.sampling)
         except EngineUnavailable:
             raise
@@ -145,7 +153,7 @@ class Synthesizer:
             outcome.failure = failure.reason
             outcome.counts[f"texts_without_pairs/failed_{failure.reason}"] += 1
             return outcome, 0
-        broken = neutralise(text, (info.bos, info.eos, *info.special_tokens))[1]
+        broken = neutralise(context, (info.bos, info.eos, *info.special_tokens))[1]
         outcome.counts["contexts/neutralised"] += broken > 0
         outcome.finish_reason = completion.finish_reason
         outcome.counts[f"finish_reason/{completion.finish_reason or 'unknown'}"] += 1
@@ -154,21 +162,20 @@ class Synthesizer:
         parsed = parse_completion(completion.text)
         for reason, number in parsed.dropped.items():
             outcome.counts[f"pairs_dropped/{reason}"] += number
-        outcome.pairs = self._keep(parsed.pairs, examples[len(examples) - shown :], outcome.counts)
+        outcome.pairs = self._keep(parsed.pairs, asked if examples else set(), outcome.counts)
         outcome.counts["pairs/kept"] += len(outcome.pairs)
         if not outcome.pairs:
             why = "empty_completion" if not completion.text.strip() else "no_pair_parsed"
             outcome.counts[f"texts_without_pairs/{why}"] += 1
-        return outcome, shown
+        return outcome, len(examples)
 
-    def _keep(self, pairs: list[Pair], examples: list[Example], counts: Counter[str]) -> list[Pair]:
+    def _keep(self, pairs: list[Pair], asked: set[str], counts: Counter[str]) -> list[Pair]:
         """Drop what the published rules let through and no corpus wants, and count it."""
-        earlier = {pair["instruction"].lower() for example in examples for pair in example["pairs"]}
         kept = []
         for pair in pairs:
             if not pair["instruction"]:
                 counts["pairs_dropped/empty_instruction"] += 1
-            elif pair["instruction"].lower() in earlier:
+            elif pair["instruction"].lower() in asked:
                 counts["pairs_dropped/repeated_in_chain"] += 1
             else:
                 kept.append(pair)
@@ -176,40 +183,89 @@ class Synthesizer:
 
     # -- fitting a prompt into the server's limits ---------------------------------------------------------------
 
-    async def _fit(self, text: str, examples: list[Example], info: EngineInfo) -> tuple[str, int, bool]:
+    async def _fit(self, text: str, examples: list[Example], info: EngineInfo) -> tuple[str, list[Example], str]:
         """A prompt that fits: the oldest examples go first, and then the end of the text.
 
         Returns:
-            The prompt, how many examples it shows, and whether the text was cut.
+            The context and the examples that the prompt shows, and the prompt.
         """
         budget = info.input_budget(self.sampling)
         # Above this, counting costs more than it tells; the cut text is counted all the same.
-        shown = text[: min(budget * MAX_CHARACTERS_PER_TOKEN, MAX_CHARACTERS_SENT)]
-        while True:
-            prompt = self._prompt(shown, examples, info)
+        context = _cut_at_space(text, min(len(text), budget * MAX_CHARACTERS_PER_TOKEN, MAX_CHARACTERS_SENT))
+        too_many, too_few = len(examples) + 1, -1
+        shown = len(examples)
+        # Halving finds the largest number of examples that fits: a long chain does not ask once for each of them.
+        best: tuple[str, list[Example], str] | None = None
+        while too_many - too_few > 1:
+            latest = examples[len(examples) - shown :]
+            prompt = self._prompt(context, latest, info)
             size = await self._size(prompt, budget)
             if size <= budget:
-                return prompt, len(examples), len(shown) < len(text)
-            if examples:
-                examples = examples[1:]
+                best, too_few = (context, latest, prompt), shown
+            else:
+                too_many = shown
+            shown = (too_many + too_few) // 2
+        if best is None:
+            context = await self._cut(context, size, budget, info)
+            best = context, [], self._prompt(context, [], info)
+        return best
+
+    async def _cut(self, text: str, size: int, budget: int, info: EngineInfo) -> str:
+        """The longest beginning of `text` that fits, or nearly; `size` are the tokens of the whole."""
+        fits, exceeds, length = self._sure_to_fit(text, budget, info), len(text), len(text)
+        best, wanted = _cut_at_space(text, fits), budget * 0.97
+        fitting, exceeding, before = 0, size, 0
+        for tried in range(MAX_CUTS_TRIED):
+            # Tokens are spread unevenly over a text. What was measured last says how dense they are thereabouts. Where
+            # that leads out of what is known, or nowhere near soon, the line between both ends does, or their middle.
+            near = (tried < 3 or budget * 0.6 < size < budget * 1.2) and size != before
+            length = int(length * wanted / max(size, 1))
+            if not fits < length < exceeds or not near:
+                between = (exceeds - fits) * (wanted - fitting) / (exceeding - fitting) if fitting else 0.0
+                length = fits + int(between) if between >= 1 else max(fits + 1, math.isqrt(max(fits, 1) * exceeds))
+            if exceeds - fits <= max(1, fits // 20):
+                break
+            context = _cut_at_space(text, length)
+            before, size = size, await self._size(self._prompt(context, [], info), budget)
+            if size > budget:
+                exceeds, exceeding = length, size
                 continue
-            # Tokens are spread unevenly over a text, so the share is taken a little too small, and then tried.
-            keep = min(int(len(shown) * budget / size * 0.98), len(shown) - 1)
-            if keep < 1:
-                raise RequestFailed("A text does not fit at all.", reason="does_not_fit", attempts=0, passing=False)
-            shown = _cut_at_space(shown, keep)
+            best, fits, fitting = context, length, size
+            if size >= budget * 0.93:
+                break
+        if not best:
+            raise RequestFailed("A text does not fit at all.", reason="does_not_fit", attempts=0, passing=False)
+        return best
+
+    def _sure_to_fit(self, text: str, budget: int, info: EngineInfo) -> int:
+        """How many characters of `text` fit without asking."""
+        fits, exceeds = 0, min(len(text), budget) + 1
+        while exceeds - fits > 1:
+            middle = (fits + exceeds) // 2
+            if _most_tokens(self._prompt(text[:middle], [], info)) <= budget:
+                fits = middle
+            else:
+                exceeds = middle
+        return fits
 
     def _prompt(self, context: str, examples: list[Example], info: EngineInfo) -> str:
         return format_prompt(context, examples, bos=info.bos, eos=info.eos, special_tokens=info.special_tokens)
 
     async def _size(self, prompt: str, budget: int) -> int:
-        # A token stands for at least one byte (the few on top are what tokenizers put in front), so most texts are
-        # known to fit without asking.
-        upper_bound = len(prompt.encode()) + 8
-        return upper_bound if upper_bound <= budget else await self.engine.count_tokens(prompt)
+        most = _most_tokens(prompt)  # most texts are known to fit without asking
+        return most if most <= budget else await self.engine.count_tokens(prompt)
+
+
+def _most_tokens(prompt: str) -> int:
+    # A token stands for at least one byte; the few on top are what tokenizers put in front.
+    return len(prompt.encode()) + 8
 
 
 def _cut_at_space(text: str, keep: int) -> str:
     """The first `keep` characters or a few fewer, so that no word is cut where there are words."""
-    space = max(text.rfind(" ", keep - 200 if keep > 200 else 0, keep), text.rfind("\n", max(keep - 200, 0), keep))
-    return text[:space] if space > 0 else text[:keep]
+    for end in range(keep, keep - max(24, min(keep // 10, 200)), -1):
+        if end <= 0:
+            break
+        if end >= len(text) or text[end].isspace():
+            return text[:end]
+    return text[:keep]

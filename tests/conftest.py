@@ -68,10 +68,10 @@ def hub_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def hub(hub_server: str) -> Iterator[str]:
+def hub(hub_server: str) -> str:
     """The double of the Hub, empty."""
     ask(hub_server, "/_double/reset", {})
-    yield hub_server
+    return hub_server
 
 
 def environment(**changes: str) -> dict[str, str]:

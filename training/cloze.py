@@ -12,7 +12,10 @@ import re
 
 from training.passages import Example, Pair, sentence_spans
 
-_SPAN = re.compile(r"(?<![\w-])(?:[A-Z][\w'’.-]*(?: (?:of |the )?[A-Z][\w'’-]*)*|\d[\d,.]*\d|\d|[a-z]{4,}(?: [a-z]{4,})?)(?![\w-])")
+_NAME = r"[A-Z][\w'’.-]*(?: (?:of |the )?[A-Z][\w'’-]*)*"
+_NUMBER = r"\d[\d,.]*\d|\d"
+_WORDS = r"[a-z]{4,}(?: [a-z]{4,})?"
+_SPAN = re.compile(rf"(?<![\w-])(?:{_NAME}|{_NUMBER}|{_WORDS})(?![\w-])")
 
 
 def _asked_word(answer: str, rng: random.Random) -> str:
@@ -44,3 +47,26 @@ def cloze(text: str, rng: random.Random, max_pairs: int = 5) -> Example:
     chosen = sorted(rng.sample(spans, min(len(spans), rng.randint(2, max_pairs))))
     pairs = [pair for pair in (cloze_pair(text, begin, end, rng) for begin, end in chosen) if pair]
     return Example(text, pairs)
+
+
+def scrambled(text: str, rng: random.Random) -> Example:
+    """The words of the text in no order; each pair asks with a run of them and answers with the words that follow.
+
+    Nothing but looking back can answer it, so the attention heads that copy form early.
+    """
+    words = text.split()
+    rng.shuffle(words)
+    context, starts = "", []
+    for word in words:
+        starts.append(len(context) + bool(context))
+        context += (" " if context else "") + word
+    pairs, at = [], 0
+    while at + 8 <= len(words) and len(pairs) < 4:
+        first = at + rng.randrange(0, 6)
+        middle = first + rng.randint(4, 9)
+        last = middle + rng.randint(1, 4)
+        if last > len(words):
+            break
+        pairs.append(Pair(" ".join(words[first:middle]), " ".join(words[middle:last]), starts[middle]))
+        at = last
+    return Example(context, pairs)

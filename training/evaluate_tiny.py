@@ -67,7 +67,11 @@ def complete(model: Any, tokenizer: Any, contexts: list[str], new_tokens: int, b
 
 def figures(contexts: list[str], completions: list[str]) -> dict[str, float | int]:
     parsed = [parse(completion) for completion in completions]
-    pairs = [(context, question, answer) for context, (found, _) in zip(contexts, parsed, strict=True) for question, answer in found]
+    pairs = [
+        (context, question, answer)
+        for context, (found, _) in zip(contexts, parsed, strict=True)
+        for question, answer in found
+    ]
     repeated = sum(count for _, count in parsed)
     literal = sum(corpus.fold(answer) in corpus.fold(context) for context, _, answer in pairs)
     return {

@@ -16,7 +16,7 @@ import torch
 from tokenizers import Tokenizer
 
 from training import corpus
-from training.cloze import cloze
+from training.cloze import cloze, scrambled
 from training.passages import Example, Passage, example, passages, plain_passages, window
 
 # How often an example comes from each set: the square root of its size, times how well it suits (short factual
@@ -32,13 +32,14 @@ class Stage:
     lengths: tuple[int, int]  # tokens of a context
     cloze: float  # the share of cloze examples
     context_weight: float  # of a context's tokens in the loss
+    scrambled: float = 0.0  # the share of scrambled texts among the cloze examples
     long: float = 0.0  # the share of contexts of twice the length
 
 
 STAGES = (
-    Stage(0.08, (32, 80), 1.0, 1.0),
-    Stage(0.25, (64, 200), 1.0, 1.0),
-    Stage(0.50, (64, 160), 0.15, 0.2),
+    Stage(0.03, (24, 80), 1.0, 0.2, scrambled=0.5),
+    Stage(0.20, (48, 200), 1.0, 0.5, scrambled=0.1),
+    Stage(0.45, (64, 160), 0.15, 0.2),
     Stage(0.85, (96, 300), 0.0, 0.1, long=0.05),
     Stage(1.01, (128, 480), 0.0, 0.1, long=0.05),
 )
@@ -67,7 +68,8 @@ class Source:
     def draw(self, stage: Stage) -> Example:
         budget = self.rng.randint(*stage.lengths) * (2 if self.rng.random() < stage.long else 1)
         if self.rng.random() < stage.cloze:
-            return cloze(window(self._deal("raw", self.raw), budget, self.rng).context, self.rng)
+            text = window(self._deal("raw", self.raw), budget, self.rng).context
+            return (scrambled if self.rng.random() < stage.scrambled else cloze)(text, self.rng)
         name = self.rng.choices(list(self.weights), list(self.weights.values()))[0]
         return example(self.sets[name], self._deal(name, self.sets[name]), budget, self.rng)
 
@@ -81,7 +83,7 @@ class Source:
     def batches(self, stage: Stage, tokens: int, longest: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches of `tokens` tokens with the padding: the ids, and the weight of each as a target."""
         pool: list[tuple[list[int], int]] = []
-        while sum(len(ids) for ids, _ in pool) < 16 * tokens:
+        while sum(len(ids) for ids, _ in pool) < 48 * tokens:
             item = self.draw(stage)
             row = self.encode(item) if item.pairs else None
             if row and len(row[0]) <= longest:

@@ -1,7 +1,7 @@
 """Writes a trained model as the folder that transformers, TGI and vLLM load.
 
-Keeps true: the folder is replaced by a rename; hand-written files in it (its README) are carried over; the configuration
-uses only keys that transformers 4 and 5 both read.
+Keeps true: the folder is replaced by a rename; hand-written files in it (its README) are carried over; the
+configuration uses only keys that transformers 4 and 5 both read.
 Does not know: training.
 """
 

@@ -37,7 +37,7 @@ def build_optimizer(model: LlamaForCausalLM, rate: float) -> torch.optim.Optimiz
     decayed = [value for name, value in named if value.ndim == 2 and "embed" not in name]
     others = [value for name, value in named if value.ndim != 2 or "embed" in name]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True)
 
 
 class HeadLoss(torch.autograd.Function):

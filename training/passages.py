@@ -57,7 +57,7 @@ def _words(text: str) -> set[str]:
 
 
 def locate(context: str, sentences: list[tuple[int, int]], question: str, answer: str) -> Pair | None:
-    """The pair with its answer as the text spells it; of several places, the one whose sentence is most like the question.
+    """The pair with its answer as the text spells it; of several places, that whose sentence is most like the question.
 
     Converted records keep no offsets, and the first occurrence of a short answer is often not the one that was meant.
     """
@@ -100,7 +100,7 @@ def plain_passages(texts: Iterable[str], measure: Measure) -> list[Passage]:
 
 
 def window(passage: Passage, budget: int, rng: random.Random) -> Example:
-    """The passage, or whole sentences of it around one of its answers, within `budget` tokens (one sentence at least)."""
+    """The passage, or whole sentences of it around one of its answers, within `budget` tokens (at least one)."""
     if sum(passage.lengths) <= budget:
         first, last = 0, len(passage.sentences) - 1
     else:

@@ -24,6 +24,7 @@ from training import corpus
 from training.examples import STAGES, Source
 from training.export import install
 from training.model import POSITIONS, build_model, build_optimizer, loss_of, rate_at
+from training.start import head_start
 from training.tokenizer import train_tokenizer
 
 # One thread in each of several processes that average their gradients: on a shared machine two threads of one process
@@ -50,6 +51,7 @@ def worker(
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     model = build_model(tokenizer.get_vocab_size(), args.hidden, args.layers, args.heads, args.inner).train()
+    head_start(model)
     parameters = list(model.parameters())
     optimizer = build_optimizer(model, args.rate)
     torch.manual_seed(args.seed * 1000 + rank)
@@ -80,9 +82,10 @@ def worker(
             optimizer.zero_grad(set_to_none=True)
             step += 1
             mean = written if step == 1 else 0.97 * mean + 0.03 * written
-            if rank == 0 and step % 50 == 0:
+            if rank == 0 and step % 100 == 0:
                 speed = seen / (time.monotonic() - began)
-                print(f"step {step} share {share:.3f} pairs-loss {mean:.3f} tokens {seen} tokens/s {speed:.0f}", flush=True)
+                state = f"step {step} share {share:.3f} pairs-loss {mean:.3f}"
+                print(f"{state} tokens {seen} tokens/s {speed:.0f}", flush=True)
             if rank == 0 and args.checkpoint and time.monotonic() - saved > 240:
                 saved = time.monotonic()
                 install(model, tokenizer, args.checkpoint)
@@ -90,25 +93,23 @@ def worker(
                 break
     if rank == 0:
         install(model, tokenizer, args.out)
-        print(f"done: {step} steps, {seen} tokens, {(time.monotonic() - began) / 60:.1f} minutes of training", flush=True)
+        minutes = (time.monotonic() - began) / 60
+        print(f"done: {step} steps, {seen} tokens, {minutes:.1f} minutes of training", flush=True)
 
 
 def train(args: argparse.Namespace) -> None:
     started = time.monotonic()
     tokenizer, source = prepare(args.data, args.vocab)
-    count = sum(
-        value.numel()
-        for value in build_model(tokenizer.get_vocab_size(), args.hidden, args.layers, args.heads, args.inner).parameters()
-    )
+    model = build_model(tokenizer.get_vocab_size(), args.hidden, args.layers, args.heads, args.inner)
+    count = sum(value.numel() for value in model.parameters())
     sets = {name: [len(rows), sum(len(row.pairs) for row in rows)] for name, rows in source.sets.items()}
     print(json.dumps({"parameters": count, "raw texts": len(source.raw), "contexts, pairs": sets}), flush=True)
     args.seconds = args.minutes * 60 - (time.monotonic() - started)
     context = multiprocessing.get_context("fork")  # the prepared source is large and only read
     shared = torch.zeros((2, args.processes, count + 3)).share_memory_()
     meet = context.Barrier(args.processes, timeout=900)
-    workers = [
-        context.Process(target=worker, args=(rank, args, tokenizer, source, shared, meet)) for rank in range(args.processes)
-    ]
+    common = (args, tokenizer, source, shared, meet)
+    workers = [context.Process(target=worker, args=(rank, *common)) for rank in range(args.processes)]
     for process in workers:
         process.start()
     for process in workers:
@@ -128,10 +129,10 @@ def main() -> None:
     parser.add_argument("--vocab", type=int, default=4096)
     parser.add_argument("--hidden", type=int, default=192)
     parser.add_argument("--layers", type=int, default=5)
-    parser.add_argument("--heads", type=int, default=6)
+    parser.add_argument("--heads", type=int, default=3)
     parser.add_argument("--inner", type=int, default=512)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--tokens", type=int, default=2048, help="tokens in a batch of one process")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--tokens", type=int, default=1024, help="tokens in a batch of one process")
     torch.set_num_threads(1)  # no thread pool before the fork
     train(parser.parse_args())
 

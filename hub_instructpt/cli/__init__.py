@@ -1,6 +1,7 @@
 """The command line: thin words around the rooms below.
 
-    hub-instructpt augment SOURCE --out DIR    status DIR    card DIR    push DIR NAMESPACE/NAME
+    hub-instructpt augment SOURCE --out DIR    status DIR    card DIR    render DIR --out DIR2
+    hub-instructpt push DIR NAMESPACE/NAME
 
 Keeps true: an error is one line on stderr that says what happened and what to do; a traceback only with --debug.
 Exit status: 0 done, 1 failed (what is done is safe, the same command goes on), 2 wrong use or bad input.
@@ -13,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from hub_instructpt.cli import augment, inspect, push
+from hub_instructpt.cli import augment, inspect, mix, push, render
 from hub_instructpt.errors import HubInstructPTError
 from hub_instructpt.version import __version__
 
@@ -29,6 +30,8 @@ app = typer.Typer(
 app.command("augment")(augment.augment)
 app.command("status")(inspect.status)
 app.command("card")(inspect.card)
+app.command("render")(render.render)
+app.command("mix")(mix.mix)
 app.command("push")(push.push)
 
 
@@ -59,12 +62,11 @@ def main(argv: list[str] | None = None) -> None:
             raise
         _say(f"hub-instructpt: {error}")
         raise SystemExit(error.exit_status) from None
-    except KeyboardInterrupt:
+    except Exception as error:
         if debug:
             raise
-        _say("\nhub-instructpt: stopped. What is sealed is safe; the same command goes on from there.")
-        raise SystemExit(1) from None
-    except BrokenPipeError:
+        # Only its kind: the words of a foreign error may hold a prompt.
+        _say(f"hub-instructpt: an unforeseen {type(error).__name__}. --debug shows where; please report it.")
         raise SystemExit(1) from None
 
 

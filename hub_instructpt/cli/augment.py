@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import logging
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import pyarrow.parquet as pq
@@ -18,12 +21,13 @@ from tqdm import tqdm
 
 from hub_instructpt import cards, hub
 from hub_instructpt.engines import open_engine
-from hub_instructpt.errors import SettingsError
+from hub_instructpt.errors import InputError, RunError, SettingsError
 from hub_instructpt.runs.manifest import Manifest, Settings
 from hub_instructpt.runs.runner import Progress, augment_source
 from hub_instructpt.runs.sources import Source, find_files, open_dataset, open_files
 from hub_instructpt.synthesis import Synthesis
 
+SECONDS_IN_A_LOG = 30.0
 REAL_ENGINES = (
     "No engine was named, so the tiny synthesizer that comes along writes the pairs: it shows the format, no more. "
     "Real ones: --engine http://HOST:PORT (text-generation-inference), "
@@ -33,7 +37,10 @@ REAL_ENGINES = (
 
 def augment(
     source: Annotated[
-        str, typer.Argument(help="Hub dataset id, or local .jsonl, .parquet, .csv, .txt: file, folder, glob.")
+        str,
+        typer.Argument(
+            help="Hub dataset id, or local .jsonl, .parquet, .csv, .txt: file, folder, glob.", metavar="SOURCE"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Run directory: shards, manifest and card.")],
     engine: Annotated[
@@ -81,28 +88,34 @@ def augment(
     opened = open_engine(engine or "local", timeout_seconds=timeout, concurrency=concurrency)
     if not engine:
         _say(REAL_ENGINES)
-    manifest = augment_source(
-        _open_source(source, config, split, revision, text_column, keep),
-        opened,
-        settings,
-        out,
-        max_failed_share=max_failed_share,
-        progress=_Bar(),
-        license=license,
-        command=_command(source, sys.argv[1:]),
-    )
+    with _stoppable(), _Bar() as bar:
+        manifest = augment_source(
+            _open_source(source, config, split, revision, text_column, keep, out),
+            opened,
+            settings,
+            out,
+            max_failed_share=max_failed_share,
+            progress=bar,
+            license=license,
+            command=_command(source, sys.argv[1:]),
+        )
     card = cards.write_card(out)
     _show(manifest, out, card, named=bool(engine))
 
 
 def _open_source(
-    source: str, config: str | None, split: str, revision: str | None, text_column: str, keep: Sequence[str]
+    source: str, config: str | None, split: str, revision: str | None, text_column: str, keep: Sequence[str], out: Path
 ) -> Source:
     files = find_files(source)
     if files is None:
         facts = hub.source_facts(source, config, split, revision)
         return open_dataset(source, config, split, facts, text_column, keep)
-    with tqdm(desc="Checking the source", unit=" rows", leave=False, mininterval=0.5) as bar:
+    # What a run writes is never its own source, or it could not go on.
+    ours = out.resolve()
+    files = [file for file in files if ours not in file.resolve().parents]
+    if not files:
+        raise InputError(f"{source} holds nothing but what lies in --out {out}.", advice="Give another --out.")
+    with tqdm(desc="Checking the source", unit=" rows", leave=False, mininterval=0.5, disable=None) as bar:
         return open_files(files, text_column, keep, lambda rows: _tick(bar, rows))
 
 
@@ -110,18 +123,59 @@ def _tick(bar: tqdm[Any], rows: int) -> None:
     bar.update(rows)
 
 
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM, which a batch system sends, stop a run as Ctrl-C does, and say what a stop means."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        if not callable(handler):  # a background job ignores SIGINT
+            raise KeyboardInterrupt
+        handler(number, frame)
+
+    earlier = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise RunError("Stopped.", advice="What is sealed is safe; the same command goes on from there.") from None
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+class _Lines:
+    """A stream for a bar where no terminal is: a line for each state, instead of one that is drawn over."""
+
+    def write(self, text: str) -> None:
+        if state := text.strip("\r\n"):
+            sys.stderr.write(f"{state}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 class _Bar(Progress):
-    """A progress bar of rows, with pairs and failures beside it."""
+    """A progress bar of rows, with pairs and failures beside it. In a log it says a line now and then."""
 
     def __init__(self) -> None:
         self.bar: tqdm[Any] | None = None
         self.pairs = self.failed = 0
 
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
     def begin(self, done: int, total: int | None, manifest: Manifest) -> None:
         if done:
             _say(f"{done:,} rows are done already; going on from there.")
         _say(f"Synthesizer: {manifest.engine.model_id} ({cards.ENGINE_NAMES.get(manifest.engine.kind)}).")
-        self.bar = tqdm(initial=done, total=total, desc="Augmenting", unit=" rows", mininterval=0.5, smoothing=0.1)
+        drawn = sys.stderr.isatty()
+        self.bar = tqdm(
+            initial=done, total=total, desc="Augmenting", unit=" rows", smoothing=0.1,
+            mininterval=0.5 if drawn else SECONDS_IN_A_LOG, file=None if drawn else _Lines(),
+        )  # fmt: skip
 
     def advance(self, rows: int, outcomes: Sequence[Synthesis]) -> None:
         if self.bar is None:
@@ -131,10 +185,6 @@ class _Bar(Progress):
         failed = {"failed": self.failed} if self.failed else {}
         self.bar.set_postfix({"pairs": self.pairs, **failed}, refresh=False)
         self.bar.update(rows)
-
-    def sealed(self, manifest: Manifest) -> None:
-        if self.bar is not None and self.bar.total is not None and manifest.next_row >= self.bar.total:
-            self.bar.close()
 
 
 def _show(manifest: Manifest, out: Path, card: Path, *, named: bool) -> None:
@@ -173,20 +223,36 @@ def _sample(out: Path, manifest: Manifest, longest: int = 600) -> str | None:
 
 
 def _command(source: str, arguments: Sequence[str]) -> str:
-    """The command as it can be published: a local path becomes its name, and --out is left out."""
-    shown, skip = [], False
+    """The command as it can be published: paths become names, an address a placeholder, and --out is left out."""
+    shown: list[str] = []
+    option = ""  # whose value comes next: every option of this command has one
     for argument in arguments:
-        if skip:
-            skip = False
-        elif argument == "--out":
-            skip = True
-        elif argument.startswith("--out="):
-            continue
-        elif argument == source and Path(source).expanduser().is_absolute():
-            shown.append(Path(source).name)
-        else:
+        name, equals, value = argument.partition("=")
+        if option:
+            shown += [] if option == "--out" else [_published_engine(argument) if option == "--engine" else argument]
+            option = ""
+        elif name == "--engine" and equals:
+            shown.append(f"--engine={_published_engine(value)}")
+        elif argument == source:
+            shown.append(_published_path(source))
+        elif name not in ("--out", "--debug"):
             shown.append(argument)
+            option = argument if argument.startswith("--") and not equals else ""
+        elif argument == "--out":
+            option = argument
     return shlex.join(["hub-instructpt", *shown, "--out", "DIR"])
+
+
+def _published_path(path: str) -> str:
+    whole = Path(path).expanduser()
+    return whole.name if whole.is_absolute() or ".." in whole.parts else path
+
+
+def _published_engine(engine: str) -> str:
+    if "://" in engine:  # where a server stood says nothing to others, and its URL may hold a password
+        return f"{engine.partition('://')[0]}://HOST:PORT"
+    kind, colon, model = engine.partition(":")
+    return f"{kind}{colon}{_published_path(model)}"
 
 
 def _say(message: str) -> None:

@@ -17,5 +17,6 @@ def push(
 ) -> None:
     """Push shards, manifest and card to the Hub, in one commit."""
     pushed = hub.push(folder, repo_id, private=private)
-    typer.echo(f"{pushed.url} (commit {pushed.commit[:8]})")
+    what = f"commit {pushed.commit[:8]}" if pushed.changed else f"nothing has changed since commit {pushed.commit[:8]}"
+    typer.echo(f"{pushed.url} ({what})")
     typer.echo(f'Load it:  load_dataset("{pushed.repo_id}", split="train")')

@@ -51,7 +51,7 @@ def open_engine(spec: EngineSpec, **options: Any) -> Engine:
 
         return LocalEngine(name.partition(":")[2] or None, **options)
     url = name.removeprefix("tgi+")
-    if url.startswith(("http://", "https://")):
+    if url.lower().startswith(("http://", "https://")):
         from hub_instructpt.engines.tgi import TGIEngine
 
         return TGIEngine(url, **options)

@@ -7,9 +7,12 @@ Does not know markup, pairs, rows or files.
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+from hub_instructpt.errors import UsageError
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
 
 
@@ -36,7 +39,10 @@ class Engine(Protocol):
         ...
 
     async def count_tokens(self, text: str) -> int:
-        """Number of tokens of `text` as the model will see it, its own BOS included."""
+        """Number of tokens of `text` as the model will see it, its own BOS included.
+
+        Where the engine has no way to tell, a number that is surely not too small.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -47,3 +53,33 @@ class Engine(Protocol):
 def rebuild(kind: Callable[..., Engine], arguments: dict[str, Any]) -> Engine:
     """Make an engine anew from its arguments: what unpickling and copying one does."""
     return kind(**arguments)
+
+
+class HomeLoop:
+    """The process and event loop that an engine was connected in: its connections work nowhere else."""
+
+    def __init__(self) -> None:
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
+
+    def enter(self) -> bool:
+        """Make the running loop the home of the engine.
+
+        Returns:
+            False when the home before is gone (a loop that was closed, the parent of this fork), and with it all that
+            was connected there.
+
+        Raises:
+            UsageError: the home before is another loop that lives.
+        """
+        here, before = (os.getpid(), asyncio.get_running_loop()), self._home
+        if before is not None and before != here and before[0] == here[0] and not before[1].is_closed():
+            raise UsageError(
+                "This engine is connected in another event loop.",
+                advice="Give every loop an engine of its own (copy.copy makes one), or await aclose() there first.",
+            )
+        self._home = here
+        return before is None or before == here
+
+    def leave(self) -> None:
+        """There is no home until the next `enter`."""
+        self._home = None

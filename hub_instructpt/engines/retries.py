@@ -17,9 +17,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-Trouble = Literal["busy", "unreachable", "error"]
+TroubleKind = Literal["busy", "unreachable", "error"]
 
-PASSING_STATUSES = frozenset({408, 424, 500, 502, 503, 504})
+
+def is_passing(status: int) -> bool:
+    """Whether an HTTP status tells of trouble that may pass; proxies have many numbers for that."""
+    return status in (408, 424, 425) or (status >= 500 and status not in (501, 505))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,10 @@ class Retries:
     policy: RetryPolicy
     attempts: int = 0
     _errors: int = 0
-    _since: dict[Trouble, float] = field(default_factory=dict)
+    _since: dict[TroubleKind, float] = field(default_factory=dict)
     _in_a_row: int = 0
 
-    def next_wait(self, trouble: Trouble, *, weight: int = 1, asked_for_seconds: float = 0.0) -> float | None:
+    def next_wait(self, trouble: TroubleKind, *, weight: int = 1, asked_for_seconds: float = 0.0) -> float | None:
         """Seconds to wait before the next try, or None when the bound is reached.
 
         Args:
@@ -68,7 +71,9 @@ class Retries:
                 return None
         else:
             bound = policy.busy_seconds if trouble == "busy" else policy.unreachable_seconds
-            if now - self._since.setdefault(trouble, now) >= bound:
+            # A full server is there, and one that is away is not full: each bound is on one kind without a break.
+            self._since = {trouble: self._since.get(trouble, now)}
+            if now - self._since[trouble] >= bound:
                 return None
         ceiling = min(policy.longest_wait_seconds, policy.first_wait_seconds * 2.0**self._in_a_row)
         self._in_a_row += 1

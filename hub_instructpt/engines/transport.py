@@ -1,24 +1,27 @@
-"""HTTP, bought and not built: one small module between us and the client library.
+"""HTTP, bought and not built: one small module between us and aiohttp.
 
-pyreqwest costs about a third of pooled aiohttp in CPU time, but its runtime does not survive a fork, and
-`Dataset.map(num_proc=…)` forks. So a process that was forked after the runtime had started speaks through aiohttp,
-which `datasets` brings along anyway.
+Rust clients cost a third of its CPU time. But pyreqwest's runtime does not survive a fork (`Dataset.map(num_proc=…)`
+forks), it goes on with requests that nobody waits for any more, which keeps a server's permits, and it was seen to
+abort the interpreter at exit. About 2,000 requests a second on one core are many more than a server answers.
 
 Keeps true: an answer is returned whole or not at all; every failure is a `TransportFailure` with one of three kinds.
-A request as a whole, body included, has a time limit. Does not know JSON, retries or what is being asked.
+A request as a whole, body included, has a time limit; one that is cancelled closes its connection, so that the server
+stops working on it. No redirect is followed, no cookie kept, and no credential sent but the headers given.
+Does not know JSON, retries or what is being asked.
 """
 
 from __future__ import annotations
 
-import os
+import io
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Literal, Protocol
+from typing import Literal
+from urllib.parse import urlsplit
 
 import aiohttp
-import pyreqwest.exceptions as rust_errors
-from pyreqwest.client import ClientBuilder
+
+CONNECT_SECONDS = 10.0
 
 FailureKind = Literal["unreachable", "timeout", "broken"]
 
@@ -37,101 +40,72 @@ class TransportFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP answer: status, headers (looked up in lower case) and the whole body."""
+    """An HTTP answer: status, headers and the whole body."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
-
-class Transport(Protocol):
-    """Sends requests over pooled connections, within one event loop."""
-
-    async def request(
-        self, method: str, url: str, body: bytes | None = None, *, timeout_seconds: float | None = None
-    ) -> Response: ...
-
-    async def aclose(self) -> None: ...
+    def header(self, name: str) -> str | None:
+        """A header by its name in lower case."""
+        return self.headers.get(name)
 
 
-_rust_runtime_pid: int | None = None
-
-
-def open_transport(
-    *, timeout_seconds: float, headers: Mapping[str, str] | None = None, force: Literal["rust", "python"] | None = None
-) -> Transport:
-    """A transport that works in this process.
+class Transport:
+    """Sends requests over pooled connections, within one event loop.
 
     Args:
         timeout_seconds: limit for a whole request, unless the request gives its own.
         headers: sent with every request.
-        force: choose the client library; by default pyreqwest, or aiohttp in a child forked after its first use.
     """
-    global _rust_runtime_pid
-    forked = _rust_runtime_pid not in (None, os.getpid())
-    headers = {"content-type": "application/json", **(headers or {})}
-    if force == "python" or (force is None and forked):
-        return _PythonTransport(timeout_seconds, headers)
-    _rust_runtime_pid = os.getpid()
-    return _RustTransport(timeout_seconds, headers)
 
-
-class _RustTransport:
-    def __init__(self, timeout_seconds: float, headers: Mapping[str, str]) -> None:
-        # Concurrency is limited by the engine; a second limit here would only hide it.
-        self._client = (
-            ClientBuilder().timeout(timedelta(seconds=timeout_seconds)).default_headers(dict(headers)).build()
-        )
-
-    async def request(
-        self, method: str, url: str, body: bytes | None = None, *, timeout_seconds: float | None = None
-    ) -> Response:
-        builder = self._client.request(method, url)
-        if body is not None:
-            builder = builder.body_bytes(body)
-        if timeout_seconds is not None:
-            builder = builder.timeout(timedelta(seconds=timeout_seconds))
-        try:
-            response = await builder.build().send()
-            content = await response.bytes()
-        except rust_errors.ConnectTimeoutError:
-            raise TransportFailure("unreachable") from None
-        except rust_errors.RequestTimeoutError:
-            raise TransportFailure("timeout") from None
-        except rust_errors.ConnectError:
-            raise TransportFailure("unreachable") from None
-        except rust_errors.RequestError:
-            raise TransportFailure("broken") from None
-        return Response(response.status, response.headers, bytes(content))
-
-    async def aclose(self) -> None:
-        await self._client.close()
-
-
-class _PythonTransport:
-    def __init__(self, timeout_seconds: float, headers: Mapping[str, str]) -> None:
+    def __init__(self, *, timeout_seconds: float, headers: Mapping[str, str] | None = None) -> None:
+        self._timeout_seconds = timeout_seconds
         self._session = aiohttp.ClientSession(
-            headers=dict(headers),
+            headers={"content-type": "application/json", **(headers or {})},
+            # Concurrency is limited by the engine; a second limit here would only hide it.
             connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
-            trust_env=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def request(
         self, method: str, url: str, body: bytes | None = None, *, timeout_seconds: float | None = None
     ) -> Response:
-        timeout = self._session.timeout if timeout_seconds is None else aiohttp.ClientTimeout(total=timeout_seconds)
+        """Send a request and read the whole answer.
+
+        Raises:
+            TransportFailure: no whole answer came.
+        """
+        timeout = aiohttp.ClientTimeout(total=timeout_seconds or self._timeout_seconds, sock_connect=CONNECT_SECONDS)
+        # A large body in one piece makes aiohttp warn, however short it blocks the loop.
+        data = io.BytesIO(body) if body is not None and len(body) >= 2**20 else body
         try:
-            async with self._session.request(method, url, data=body, timeout=timeout) as response:
+            async with self._session.request(
+                method, url, data=data, timeout=timeout, allow_redirects=False, proxy=_proxy_for(url)
+            ) as response:
                 content = await response.read()
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Response(response.status, headers, content)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise TransportFailure("unreachable") from None
         except TimeoutError:
             raise TransportFailure("timeout") from None
-        except aiohttp.ClientConnectorError:
-            raise TransportFailure("unreachable") from None
         except aiohttp.ClientError:
+            raise TransportFailure("broken") from None
+        except ValueError:  # an address that no name server is asked about
+            raise TransportFailure("unreachable") from None
+        except RuntimeError:
+            if not self._session.closed:
+                raise
             raise TransportFailure("broken") from None
 
     async def aclose(self) -> None:
+        """Close all connections."""
         await self._session.close()
+
+
+def _proxy_for(url: str) -> str | None:
+    # aiohttp's own `trust_env` would also send what ~/.netrc holds, and refuse to beside a key.
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)

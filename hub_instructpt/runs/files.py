@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from hub_instructpt.errors import RunDirectoryError
+from hub_instructpt.errors import RunDirectoryError, RunError
 
 
 @contextlib.contextmanager
@@ -24,6 +24,9 @@ def write_whole(path: Path) -> Iterator[Path]:
     """Write a file: the caller fills the temporary file that this gives, in the same folder, then it takes its name.
 
     The temporary name begins with a dot, which `datasets` never reads as data.
+
+    Raises:
+        RunError: the disk is full, or the folder refuses it.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -32,8 +35,14 @@ def write_whole(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        raise RunError(
+            f"{path} can not be written: {error.strerror or error}.",
+            advice="Make room or mend the folder, then run the same again: what is sealed is safe.",
+        ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -66,11 +75,11 @@ def only_writer(folder: Path) -> Iterator[None]:
         RunDirectoryError: when another one is, or when the folder can not be written to.
     """
     path = folder / ".lock"
+    holder = _holder(path)  # trying to take the lock may empty the file
     lock = FileLock(path, blocking=False)
     try:
         lock.acquire()
     except Timeout:
-        holder = _holder(path)
         raise RunDirectoryError(
             f"Another process is writing to {folder}{holder}.", advice="Wait for it, or give another --out."
         ) from None

@@ -80,7 +80,7 @@ class ShardFacts(_Strict):
     """One sealed shard. `source_rows` is [first, one past the last] of the rows it covers; `arrow_bytes` their size in
     memory, `counts` what happened to them, by `group/name`."""
 
-    path: str
+    path: str = Field(pattern=r"^data/train-\d{5,}\.parquet$")
     num_rows: int
     num_bytes: int
     arrow_bytes: int
@@ -135,7 +135,7 @@ class Manifest(_Strict):
         path = folder / MANIFEST
         try:
             text = path.read_text("utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise RunDirectoryError(
                 f"{folder} holds no run: there is no {MANIFEST}.", advice="Make one with `hub-instructpt augment`."
             ) from None
@@ -166,12 +166,18 @@ def refuse_other_run(there: Manifest, here: Manifest, folder: Path) -> None:
     for group in ("settings", "source", "engine"):
         old, new = getattr(there, group).model_dump(), getattr(here, group).model_dump()
         for name in _decisive(group, old):
-            if old[name] != new[name]:
+            if old[name] == new[name]:
+                continue
+            if name == "files":
                 raise RunDirectoryError(
-                    f"{folder} holds another run: {_spoken(group, name)} was {_short(old[name])}, "
-                    f"now it is {_short(new[name])}.",
-                    advice="Give another --out, or the settings of that run.",
+                    f"{folder} holds another run: {_changed(old[name], new[name])} since.",
+                    advice="Give another --out, or restore the source.",
                 )
+            raise RunDirectoryError(
+                f"{folder} holds another run: {_spoken(group, name)} was {_short(old[name])}, "
+                f"now it is {_short(new[name])}.",
+                advice="Give another --out, or the settings of that run.",
+            )
 
 
 def _decisive(group: str, facts: dict[str, Any]) -> list[str]:
@@ -181,9 +187,17 @@ def _decisive(group: str, facts: dict[str, Any]) -> list[str]:
 
 
 def _spoken(group: str, name: str) -> str:
-    if group == "settings":
+    if group == "settings" or name in ("split", "revision"):
         return "--" + name.replace("_", "-").replace("keep-columns", "keep-column")
     return f"the {group}'s {name.replace('_', ' ')}"
+
+
+def _changed(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str:
+    for before, now_ in zip(old, new, strict=False):
+        if before != now_:
+            same = before["name"] == now_["name"]
+            return f"its source file {before['name']} has changed" if same else f"{before['name']} is no longer there"
+    return f"its source had {len(old):,} files and has {len(new):,}"
 
 
 def _short(value: Any) -> str:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from hub_instructpt.background import new_event_loop
 from hub_instructpt.engines.base import Engine
-from hub_instructpt.errors import RunDirectoryError, SettingsError
+from hub_instructpt.errors import InputError, RunDirectoryError, SettingsError
 from hub_instructpt.records import EngineInfo, SamplingParams
 from hub_instructpt.runs.files import only_writer, sha256
 from hub_instructpt.runs.manifest import MANIFEST, EngineFacts, Manifest, Settings, refuse_other_run
@@ -83,9 +83,12 @@ def augment_source(
 def _prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # A run that was killed before its first manifest leaves no more than these.
+        foreign = any(path.name not in (".lock", f".{MANIFEST}.tmp") for path in folder.iterdir())
+        is_run = (folder / MANIFEST).exists()
     except OSError as error:
-        raise RunDirectoryError(f"{folder} can not be made: {error.strerror}.", advice="Give another --out.") from None
-    if not (folder / MANIFEST).exists() and any(p.name not in (".lock", "data") for p in folder.iterdir()):
+        raise RunDirectoryError(f"{folder} can not be used: {error.strerror}.", advice="Give another --out.") from None
+    if foreign and not is_run:
         raise RunDirectoryError(
             f"{folder} is not empty, and what is there is no run.", advice="Give an empty or new folder as --out."
         )
@@ -102,6 +105,7 @@ class _Run:
         progress: Progress,
     ) -> None:
         self.source, self.engine, self.settings, self.folder = source, engine, settings, folder
+        self.sampling = SamplingParams(settings.max_new_tokens, settings.temperature, settings.top_p)
         self.budget, self.progress = budget, progress
         self.shards: deque[OpenShard] = deque()
         self.chains: deque[tuple[OpenShard, list[SourceRow]]] = deque()
@@ -109,6 +113,7 @@ class _Run:
     async def run(self, license: str | None, command: str | None) -> Manifest:  # noqa: A002
         try:
             info = await self.engine.connect()
+            info.input_budget(self.sampling)  # settings that can not work leave no manifest behind
             self.manifest = self._manifest(info, license, command)
             _drop_unnamed(self.folder, self.manifest)
             if self.manifest.finished:
@@ -131,6 +136,9 @@ class _Run:
             here.save(self.folder)
             return here
         there = Manifest.load(self.folder)
+        if not there.shards:  # nothing is lost by another try with other settings
+            here.save(self.folder)
+            return here
         refuse_other_run(there, here, self.folder)
         for shard in there.shards:
             path = self.folder / shard.path
@@ -150,20 +158,46 @@ class _Run:
         known = self.source.facts.num_rows
         total = limit if known is None else min(known, limit or known)
         self.progress.begin(start, total, self.manifest)
-        sampling = SamplingParams(self.settings.max_new_tokens, self.settings.temperature, self.settings.top_p)
-        synthesizer = Synthesizer(self.engine, sampling, self.settings.num_shots)
+        self._remember_failures()
+        synthesizer = Synthesizer(self.engine, self.sampling, self.settings.num_shots)
         async for outcomes in synthesizer.stream(self._read(start, limit)):
             shard, rows = self.chains.popleft()
             for outcome in outcomes:
                 self.budget.record(outcome)
             shard.add(rows, outcomes, self.settings.seed)
             self.progress.advance(len(rows), outcomes)
-            await self._seal_complete(earlier + time.monotonic() - began)
+            if self.budget.reasons.total() < self.budget.texts:
+                await self._seal_complete(earlier + time.monotonic() - began)
+        self.budget.check()
+        self._check_texts()
         await self._seal_complete(earlier + time.monotonic() - began)
         self.manifest.finished = True
         self.manifest.seconds = round(earlier + time.monotonic() - began, 1)
         self.manifest.save(self.folder)
         return self.manifest
+
+    def _check_texts(self) -> None:
+        """Raise when no row had a text: `datasets` can not load a corpus without rows."""
+        if self.budget.texts:
+            return
+        why: Counter[str] = Counter()
+        for shard in self.shards:
+            why.update(
+                {key.partition("/")[2]: n for key, n in shard.counts.items() if key.startswith("rows_rejected/")}
+            )
+        reasons = ", ".join(f"{number:,} {reason.replace('_', ' ')}" for reason, number in why.most_common())
+        raise InputError(
+            f"No row read has a usable text in {self.settings.text_column!r}: {reasons or 'there was none'}.",
+            advice="Name the right column with --text-column, or raise --limit.",
+        )
+
+    def _remember_failures(self) -> None:
+        """Count what is sealed into the budget, so that a run in two parts is judged like one in one."""
+        counts = self.manifest.counts
+        self.budget.texts = counts["texts/all"]
+        for key, number in counts.items():
+            if key.startswith("texts_without_pairs/failed_"):
+                self.budget.reasons[key.partition("failed_")[2]] += number
 
     async def _read(self, start: int, limit: int | None) -> AsyncIterator[Sequence[str]]:
         """Chains of texts, in source order; none of them crosses a shard."""
@@ -196,7 +230,6 @@ class _Run:
 
     async def _seal_complete(self, seconds: float) -> None:
         while self.shards and self.shards[0].complete:
-            self.budget.check()
             shard = self.shards[0]
             facts = await asyncio.to_thread(shard.seal, self.folder, self.source.kept_types)
             self.manifest.shards.append(facts)
@@ -227,6 +260,7 @@ async def _read_ahead(source: Source, start: int, stop: int | None) -> AsyncIter
 def _drop_unnamed(folder: Path, manifest: Manifest) -> None:
     """Remove what a killed run left between writing a shard and naming it in the manifest."""
     known = {shard.path for shard in manifest.shards}
-    for path in (folder / "data").glob("*"):
-        if path.name.startswith(".") or f"data/{path.name}" not in known:
-            path.unlink()
+    for pattern in ("train-*.parquet", ".train-*.parquet.tmp"):
+        for path in (folder / "data").glob(pattern):
+            if f"data/{path.name}" not in known:
+                path.unlink()

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hub_instructpt.errors import RunError
 from hub_instructpt.records import shard_schema
 from hub_instructpt.rendering import render_example
 from hub_instructpt.runs.files import sha256, write_whole
@@ -74,9 +75,17 @@ class OpenShard:
 
     def seal(self, folder: Path, kept_types: dict[str, pa.DataType]) -> ShardFacts:
         """Write the shard; it has its name only when it is whole."""
-        table = pa.Table.from_pylist(self.rows, schema=shard_schema(kept_types))
         path = folder / shard_path(self.index)
-        path.parent.mkdir(exist_ok=True)
+        try:
+            table = pa.Table.from_pylist(self.rows, schema=shard_schema(kept_types))
+            path.parent.mkdir(exist_ok=True)
+        except (pa.ArrowException, OverflowError) as error:
+            raise RunError(
+                f"{path.name} can not hold rows {self.start:,} to {self.stop:,}: {str(error).splitlines()[0][:200]}.",
+                advice="Start again with another --out and fewer --rows-per-shard, or without the column it names.",
+            ) from None
+        except OSError as error:
+            raise RunError(f"{path.parent} can not be made: {error.strerror}.", advice="Mend the folder.") from None
         with (
             write_whole(path) as temporary,
             # Dictionaries double the time for texts that hardly repeat; content-defined chunks let the Hub store only

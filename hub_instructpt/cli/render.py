@@ -1,0 +1,39 @@
+"""`hub-instructpt render`: a finished run with other wording, without asking any engine."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from hub_instructpt import cards
+from hub_instructpt.runs.manifest import Manifest
+from hub_instructpt.runs.rerender import render_again
+
+
+def render(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run directory.")],
+    out: Annotated[Path, typer.Option(help="Run directory of the new rendering.")],
+    seed: Annotated[int, typer.Option(help="Another seed gives other modes and wording.")] = 0,
+) -> None:
+    """Render the texts of a finished run again, with another seed. No engine is asked anything."""
+    rows = sum(shard.num_rows for shard in Manifest.load(folder).shards)
+    with tqdm(total=rows, desc="Rendering", unit=" texts", mininterval=0.5, delay=0.5) as bar:
+        manifest = render_again(folder, out, seed, tick=lambda done: _tick(bar, done), command=_command(folder, seed))
+    card = cards.write_card(out)
+    typer.echo(f"{rows:,} texts in {len(manifest.shards):,} shards in {out}, card in {card}.")
+    typer.echo(f"Publish it:  hub-instructpt push {shlex.quote(str(out))} NAMESPACE/NAME")
+
+
+def _tick(bar: tqdm, rows: int) -> None:  # type: ignore[type-arg]
+    bar.update(rows)
+
+
+def _command(folder: Path, seed: int) -> str:
+    """How the run was made, and then rendered; without the folders of this machine."""
+    before = Manifest.load(folder).command
+    here = f"hub-instructpt render DIR --seed {seed} --out RENDERED"
+    return f"{before} && {here}" if before else here

@@ -1,0 +1,197 @@
+"""A journal of completions: what an engine has answered is written down before it counts, and never asked again.
+
+    {checksum}\t{"key": …, "text": …, "finish_reason": …, "prompt_tokens": …, "generated_tokens": …}\n
+
+One line an answer, keyed by a digest of its prompt; the file belongs to one model and one way of sampling, which is
+its owner's business. Many answers share one fsync (a group commit), at most 50 ms or 64 answers apart.
+
+Keeps true: `complete` returns only what is on disk. A line that was torn by a crash, or damaged since, is left out and
+counted; its prompt is asked again, and no other. One process writes to a file.
+Does not know rows, shards or what the prompts are about; no prompt is ever written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import orjson
+import xxhash
+
+from hub_instructpt.engines.base import Engine
+from hub_instructpt.records import Completion, EngineInfo, SamplingParams
+
+COMMIT_SECONDS = 0.05
+COMMIT_ANSWERS = 64
+
+_log = logging.getLogger("hub_instructpt")
+
+
+class Journal:
+    """Completions on disk, by the digest of their prompts.
+
+    Args:
+        path: the file; made with its folder at the first answer.
+
+    Attributes:
+        damaged: lines that could not be believed when the file was read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged = 0
+        self._answers = dict(self._read())
+        self._file: int | None = None
+        self._buffer: list[bytes] = []
+        self._committed: asyncio.Future[None] | None = None
+        self._committer: asyncio.Task[None] | None = None
+        self._full = asyncio.Event()
+        # fsync waits for the disk; in a thread of its own it holds up neither requests nor other file work.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        if self.damaged:
+            _log.warning("%d damaged lines of the journal are left out; their prompts are asked again.", self.damaged)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, prompt: str) -> Completion | None:
+        """The answer to a prompt, if it stands here."""
+        return self._answers.get(key_of(prompt))
+
+    async def put(self, prompt: str, completion: Completion) -> None:
+        """Write an answer down. Returns when it would survive a crash.
+
+        Raises:
+            OSError: the disk is full, or not to be written to.
+        """
+        key = key_of(prompt)
+        self._answers[key] = completion
+        self._buffer.append(_line(key, completion))
+        if self._committed is None:
+            self._committed = asyncio.get_running_loop().create_future()
+            self._committer = asyncio.create_task(self._commit(self._committed))
+        if len(self._buffer) >= COMMIT_ANSWERS:
+            self._full.set()
+        # Whoever is cancelled while waiting must not take the commit of the others along.
+        await asyncio.shield(self._committed)
+
+    async def aclose(self) -> None:
+        """Commit what is buffered, and close the file."""
+        self._full.set()
+        if self._committer is not None:
+            await asyncio.gather(self._committer, return_exceptions=True)
+        self._thread.shutdown(wait=True)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    async def remove(self) -> None:
+        """Close the file and delete it: everything in it is kept elsewhere by now."""
+        await self.aclose()
+        self.path.unlink(missing_ok=True)
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    async def _commit(self, committed: asyncio.Future[None]) -> None:
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await self._full.wait()
+        except TimeoutError:
+            pass
+        self._full.clear()
+        # From here on answers belong to the next commit.
+        lines, self._buffer, self._committed = b"".join(self._buffer), [], None
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._append, lines)
+        except OSError as error:
+            committed.set_exception(error)
+            committed.exception()  # seen, also when everybody who waited was cancelled
+        else:
+            committed.set_result(None)
+
+    def _append(self, lines: bytes) -> None:
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            # A line torn by a crash ends here, so that the first new one begins at a line's beginning.
+            lines = b"\n" + lines if os.fstat(self._file).st_size else lines
+        while lines:
+            lines = lines[os.write(self._file, lines) :]
+        os.fsync(self._file)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def _read(self) -> list[tuple[str, Completion]]:
+        answers = []
+        try:
+            stream = self.path.open("rb")
+        except FileNotFoundError:
+            return []
+        with stream:
+            for line in stream:
+                if not line.strip():
+                    continue
+                answer = _believed(line)
+                if answer is None:
+                    self.damaged += 1
+                else:
+                    answers.append(answer)
+        return answers
+
+
+class JournaledEngine:
+    """An engine whose answers are journaled: asked once, known ever after.
+
+    Closing it leaves the engine open: several journals share one.
+    """
+
+    def __init__(self, engine: Engine, journal: Journal) -> None:
+        self.engine, self.journal = engine, journal
+
+    async def connect(self) -> EngineInfo:
+        return await self.engine.connect()
+
+    async def complete(self, prompt: str, sampling: SamplingParams) -> Completion:
+        known = self.journal.get(prompt)
+        if known is not None:
+            return known
+        completion = await self.engine.complete(prompt, sampling)
+        await self.journal.put(prompt, completion)
+        return completion
+
+    async def count_tokens(self, text: str) -> int:
+        return await self.engine.count_tokens(text)
+
+    async def aclose(self) -> None:
+        await self.journal.aclose()
+
+
+def key_of(prompt: str) -> str:
+    """Digest of a prompt: 128 bits, so that no two prompts of any corpus share one."""
+    return xxhash.xxh3_128_hexdigest(prompt.encode())
+
+
+def _line(key: str, completion: Completion) -> bytes:
+    body = orjson.dumps(
+        {
+            "key": key,
+            "text": completion.text,
+            "finish_reason": completion.finish_reason,
+            "prompt_tokens": completion.prompt_tokens,
+            "generated_tokens": completion.generated_tokens,
+        }
+    )
+    return b"%s\t%s\n" % (xxhash.xxh3_64_hexdigest(body).encode(), body)
+
+
+def _believed(line: bytes) -> tuple[str, Completion] | None:
+    checksum, _, body = line.rstrip(b"\n").partition(b"\t")
+    if not line.endswith(b"\n") or xxhash.xxh3_64_hexdigest(body).encode() != checksum:
+        return None
+    answer: dict[str, Any] = orjson.loads(body)
+    key = answer.pop("key")
+    return key, Completion(**answer)
