@@ -1,9 +1,10 @@
 """`hub-instructpt mix` as users meet it.
 
-Held here: runs, corpora, instruction sets and collections are told apart by looking, and can be said; what is written is
-loaded by `datasets`, both configs of it, and agrees with its card and manifest; a mix that was killed outright and run
-again has the same bytes; another command on the same folder is refused by the name of what differs; parts on the Hub are
-pinned and their licences told; bad input is one line that says what to do; no folder of this machine is published.
+Held here: runs, corpora, instruction sets and collections are told apart by looking, and can be said; what is written
+is loaded by `datasets`, both configs of it, and agrees with its card and manifest; a mix that was killed outright and
+run again has the same bytes; another command on the same folder is refused by the name of what differs; parts on the
+Hub are pinned and their licences told; bad input is one line that says what to do; no folder of this machine is
+published.
 """
 
 from __future__ import annotations
@@ -267,11 +268,11 @@ def test_a_licence_that_holds_for_some_parts_only_is_not_said_to_hold_for_all(
 
 
 def test_a_mix_that_was_killed_and_run_again_has_the_same_bytes(mix: Mix, sources: Path, tmp_path: Path) -> None:
-    write_jsonl(sources / "long.jsonl", [{"text": f"{n} {row['text']}"} for n in range(60) for row in topics(40, 300)])
+    write_jsonl(sources / "long.jsonl", [{"text": f"{n} {row['text']}"} for n in range(15) for row in topics(40, 300)])
     arguments = [
         f"{sources / 'long.jsonl'},weight=2", f"{sources / 'collection'},weight=1/3", f"{sources / 'orca.jsonl'}",
-        "--by", "tokens", "--tokenizer", "local", "--pack", 96, "--rows-per-shard", 60, "--stop", "long",
-        "--shuffle", 500,
+        "--by", "texts", "--tokenizer", "local", "--pack", 96, "--rows-per-shard", 20, "--stop", "long",
+        "--shuffle", 100,
     ]  # fmt: skip
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert mix(*arguments, "--out", whole)[0] == 0
@@ -402,7 +403,7 @@ def test_bad_input_is_one_line_that_says_what_to_do(mix: Mix, sources: Path, tmp
         ([f"{web},form=run"], "is no run directory"),
         ([sources / "empty.jsonl"], "holds no rows"),
         ([sources / "blank.jsonl"], "No row of blank.jsonl has a usable text"),
-        ([sources / "no pairs.jsonl"], "gives no text (1 malformed pairs, 1 no pairs)"),
+        ([sources / "no pairs.jsonl"], "gives no text (1 no pairs, 1 malformed pairs)"),
         ([sources / "bad.jsonl"], "bad.jsonl, line 2, is not JSON"),
         ([sources / "not there.jsonl"], "There is no file"),
         ([web, "--by", "tokens"], "--by tokens needs a tokenizer"),

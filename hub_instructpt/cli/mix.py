@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,13 +73,14 @@ def mix(
     )  # fmt: skip
     check_settings(settings, names, counted=tokenizer is not None)
     counting = Tokenizer(tokenizer) if tokenizer else None
-    with tqdm(desc="Checking the parts", unit=" rows", leave=False, mininterval=0.5) as bar:
+    with tqdm(desc="Checking the parts", unit=" rows", leave=False, mininterval=0.5) as checking:
         opened = [
-            open_part(spec, name, hub.source_facts, lambda rows: _tick(bar, rows))
+            open_part(spec, name, hub.source_facts, lambda rows: _tick(checking, rows))
             for spec, name in zip(specs, names, strict=True)
         ]
     command = _command(specs, settings, counting)
-    mixture = mix_parts(opened, settings, out, tokenizer=counting, progress=_Bar(settings), command=command)
+    with closing(_Bar(settings)) as bar:
+        mixture = mix_parts(opened, settings, out, tokenizer=counting, progress=bar, command=command)
     written = card.write_card(out)
     _show(mixture, out, written)
 
@@ -145,7 +147,7 @@ class _Bar(Progress):
         if self.bar is not None:
             self.bar.update(tokens if self.settings.tokens is not None else texts)
 
-    def end(self) -> None:
+    def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
 

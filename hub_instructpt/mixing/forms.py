@@ -16,19 +16,23 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import orjson
 
 from hub_instructpt.errors import InputError, RunDirectoryError, RunError, SettingsError
 from hub_instructpt.mixing.manifest import Mixture, PartFacts
 from hub_instructpt.mixing.parts import Form, PartSpec
 from hub_instructpt.mixing.rows import READ, Content
+from hub_instructpt.rendering.wording import wording
 from hub_instructpt.runs.files import sha256
 from hub_instructpt.runs.manifest import MANIFEST, Manifest, ShardFacts, SourceFacts
 from hub_instructpt.runs.readers import RawRow, reader_of
 from hub_instructpt.runs.sources import Source, Tick, find_files, open_dataset, open_files
+from hub_instructpt.version import __version__
 
 HubFacts = Callable[[str, str | None, str, str | None], SourceFacts]
 """What the Hub says of a dataset: (repo id, config, split, revision)."""
@@ -85,6 +89,7 @@ def open_part(spec: PartSpec, name: str, hub_facts: HubFacts, tick: Tick = lambd
         source=source.facts,
         num_rows=_at_most(source.facts.num_rows or spec.rows, spec.limit),
         license=[spec.license] if spec.license else source.facts.license,
+        wording=f"{__version__} {wording().digest}" if form == "collection" else None,
         **_asked(spec),
     )
     return Part(part, _limited(lambda seed: source.raw_rows(0), spec.limit), *READ[form](columns))
@@ -207,34 +212,46 @@ def _open_rows(
 
 
 def _open_hub_collection(spec: PartSpec, facts: SourceFacts) -> Source:
-    """All of a collection on the Hub, which has a config for each dataset in it and none for all."""
-    import datasets
-
+    """All of a collection on the Hub, file by file: its datasets have a config each, and not the same columns."""
     try:
-        dataset = datasets.load_dataset(
-            spec.source, data_files=COLLECTION_FILES, split="train", revision=facts.revision, streaming=True
-        )
-        first = next(iter(dataset), None)
-    except Exception as error:  # whatever a loader of `datasets` may raise
-        what = " ".join(str(error).split())[:200] or type(error).__name__
+        files = fsspec.filesystem("hf")
+        paths = sorted(files.glob(f"datasets/{spec.source}@{facts.revision}/{COLLECTION_FILES}"))
+    except Exception as error:  # whatever the Hub's client may raise
+        raise InputError(f"{spec.source} can not be read as a collection: {_line(error)}") from None
+    if not paths:
         raise InputError(
-            f"{spec.source} can not be read as a collection: {what}",
-            advice=f"It must hold {COLLECTION_FILES}; or name one of its configs with config=.",
-        ) from None
-    missing = {"context", "QA_list"} - set(first or ())
-    if missing:
-        raise InputError(f"{spec.source} has no column {min(missing)!r}, so it is no collection.")
+            f"{spec.source} holds no {COLLECTION_FILES}, so it is no collection.",
+            advice="Name one of its configs with config=, or another form=.",
+        )
 
     def raw_rows(start: int) -> Iterator[RawRow]:
-        try:
-            yield from dataset.skip(start) if start else dataset
-        except Exception as error:
-            what = " ".join(str(error).split())[:200] or type(error).__name__
-            raise RunError(
-                f"Reading {spec.source} broke off: {what}", advice="Run the same again: what is sealed is safe."
-            ) from None
+        return islice(lines(), start, None)
+
+    def lines() -> Iterator[RawRow]:
+        for path in paths:
+            name = path.partition("/")[2]
+            try:
+                with files.open(path, "rb") as stream:
+                    for number, line in enumerate(stream, 1):
+                        row = orjson.loads(line) if line.strip() else None
+                        if isinstance(row, dict):
+                            yield row
+                        elif row is not None:
+                            raise InputError(f"{name}, line {number}, is not a JSON object.")
+            except InputError:
+                raise
+            except orjson.JSONDecodeError as error:
+                raise InputError(f"{name} is not JSON lines: {_line(error)}") from None
+            except Exception as error:
+                raise RunError(
+                    f"Reading {name} broke off: {_line(error)}", advice="Run the same again: what is sealed is safe."
+                ) from None
 
     return Source(facts, "context", {}, raw_rows)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _open_run(spec: PartSpec, name: str, folder: Path) -> Part:

@@ -47,9 +47,6 @@ class Progress:
     def advance(self, texts: int, tokens: int) -> None:
         """So many more are done."""
 
-    def end(self) -> None:
-        """No more will come."""
-
 
 def mix_parts(
     parts: Sequence[Part],
@@ -133,7 +130,6 @@ class _Mix:
         self.mixture.finished = True
         self.mixture.seconds = round(earlier + time.monotonic() - began, 1)
         self.mixture.save(self.folder)
-        self.progress.end()
         return self.mixture
 
     # -- where a mixture goes on -------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def _inline_examples(plan: Plan, style: Style, questions: Sequence[Shown]) -> st
 
 def _next_turn(plan: Plan, style: Style, questions: Sequence[Shown]) -> str:
     turns = _turns(style, questions)
-    return style.next_turn(style.join_turns(turns[:-2]), style.join_turns(turns[-1:]))
+    return style.next_turn(style.join_turns(turns[:-2]), style.join_turns(turns[-2:]))
 
 
 def _turns(style: Style, questions: Sequence[Shown]) -> list[str]:
