@@ -23,6 +23,7 @@ import orjson
 import xxhash
 
 from hub_instructpt.engines.base import Engine
+from hub_instructpt.errors import RunError
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
 
 COMMIT_SECONDS = 0.05
@@ -55,9 +56,6 @@ class Journal:
         if self.damaged:
             _log.warning("%d damaged lines of the journal are left out; their prompts are asked again.", self.damaged)
 
-    def __len__(self) -> int:
-        return len(self._answers)
-
     def get(self, prompt: str) -> Completion | None:
         """The answer to a prompt, if it stands here."""
         return self._answers.get(key_of(prompt))
@@ -66,7 +64,7 @@ class Journal:
         """Write an answer down. Returns when it would survive a crash.
 
         Raises:
-            OSError: the disk is full, or not to be written to.
+            RunError: the disk is full, or not to be written to.
         """
         key = key_of(prompt)
         self._answers[key] = completion
@@ -108,7 +106,11 @@ class Journal:
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._append, lines)
         except OSError as error:
-            committed.set_exception(error)
+            failure = RunError(
+                f"{self.path} can not be written: {error.strerror or error}.",
+                advice="Make room or mend the folder, then run the same again: what is written is not asked again.",
+            )
+            committed.set_exception(failure)
             committed.exception()  # seen, also when everybody who waited was cancelled
         else:
             committed.set_result(None)

@@ -15,13 +15,18 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from hub_instructpt.engines.base import Engine
 from hub_instructpt.errors import EngineError, EngineUnavailable, RequestFailed, SettingsError
 from hub_instructpt.markup import format_prompt, neutralise, parse_completion
 from hub_instructpt.records import EngineInfo, Example, FinishReason, Pair, SamplingParams
+
+Tag = TypeVar("Tag")
+Result = TypeVar("Result")
 
 # No tokenizer turns more characters than this into one token of ordinary text; a server refuses bodies above 2 MB.
 MAX_CHARACTERS_PER_TOKEN = 32
@@ -86,6 +91,37 @@ class FailureBudget:
         )
 
 
+def window_of(info: EngineInfo) -> int:
+    """How many chains are in the air: enough that a slow one idles nothing, few enough to hold in memory."""
+    return 2 * info.max_concurrent_requests
+
+
+async def in_order(
+    work: AsyncIterable[tuple[Tag, Coroutine[Any, Any, Result]]], window: int
+) -> AsyncGenerator[tuple[Tag, Result], None]:
+    """Run coroutines at once, at most `window` of them, and give their results in the order in which they came.
+
+    Args:
+        work: coroutines, each with a tag that comes back beside its result; taken only when there is room.
+
+    Closing the iterator, or an error of one of them, cancels those that still run.
+    """
+    pending: deque[tuple[Tag, asyncio.Task[Result]]] = deque()
+    try:
+        async for tag, coroutine in work:
+            pending.append((tag, asyncio.create_task(coroutine)))
+            while pending and (len(pending) >= window or pending[0][1].done()):
+                yield pending[0][0], await pending[0][1]
+                pending.popleft()
+        while pending:
+            yield pending[0][0], await pending[0][1]
+            pending.popleft()
+    finally:
+        for _, task in pending:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in pending), return_exceptions=True)
+
+
 class Synthesizer:
     """Asks an engine for the pairs of texts.
 
@@ -108,19 +144,14 @@ class Synthesizer:
         """
         info = await self.engine.connect()
         info.input_budget(self.sampling)  # an impossible token limit is an error before the first request
-        window = 2 * info.max_concurrent_requests
-        pending: deque[asyncio.Task[list[Synthesis]]] = deque()
-        try:
+
+        async def work() -> AsyncGenerator[tuple[None, Coroutine[Any, Any, list[Synthesis]]], None]:
             async for texts in chains:
-                pending.append(asyncio.create_task(self.chain(texts)))
-                while pending and (len(pending) >= window or pending[0].done()):
-                    yield await pending.popleft()
-            while pending:
-                yield await pending.popleft()
-        finally:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+                yield None, self.chain(texts)
+
+        async with aclosing(in_order(work(), window_of(info))) as results:
+            async for _, outcomes in results:
+                yield outcomes
 
     async def chain(self, texts: Sequence[str]) -> list[Synthesis]:
         """Outcomes of one chain of texts, each shown the ones before it."""

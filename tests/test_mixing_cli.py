@@ -129,7 +129,7 @@ def test_what_a_part_is_can_be_said_and_its_columns_named(mix: Mix, sources: Pat
     assert ("only-questions", "What is the capital of France?\n") in texts
     assert ("with-system", "Be brief. What is the capital of France? Paris.") in texts
     assert ("with-system", "Name a colour. Blue.") in texts
-    assert ("turned", "Paris. What is the capital of France?\n") in texts
+    assert ("turned", " Paris. What is the capital of France?\n") in texts
 
 
 def test_a_collection_is_written_in_other_words_at_every_repeat(mix: Mix, sources: Path, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_collection_is_written_in_other_words_at_every_repeat(mix: Mix, source
 
 
 def test_a_run_and_a_mixture_are_parts_too(mix: Mix, sources: Path, tmp_path: Path) -> None:
-    run, first, out = tmp_path / "run", tmp_path / "first", tmp_path / "out"
+    run, first, out = tmp_path / "run", tmp_path / "earlier", tmp_path / "out"
     with pytest.raises(SystemExit) as ended:
         main(
             ["augment", str(sources / "web.jsonl"), "--out", str(run), "--engine", "local", "--limit", "6",
@@ -152,7 +152,7 @@ def test_a_run_and_a_mixture_are_parts_too(mix: Mix, sources: Path, tmp_path: Pa
     assert mix(run, first, "--by", "repeats", "--out", out)[0] == 0
     found = Counter((row["source"], row["text"]) for row in rows_of(out))
     assert found == Counter(
-        [("run", row["text"]) for row in rows_of(run)] + [("first", r["text"]) for r in rows_of(first)]
+        [("run", row["text"]) for row in rows_of(run)] + [("earlier", r["text"]) for r in rows_of(first)]
     )
     parts = manifest_of(out)["parts"]
     assert [part["license"] for part in parts] == [["psf-2.0"], ["mit"]]

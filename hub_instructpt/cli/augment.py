@@ -137,7 +137,7 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise RunError("Stopped.", advice="What is sealed is safe; the same command goes on from there.") from None
+        raise RunError("Stopped.", advice="What was answered is kept; the same command goes on from there.") from None
     finally:
         signal.signal(signal.SIGTERM, earlier)
 

@@ -31,7 +31,8 @@ class PartFacts(_Strict):
     """One part: what was asked of it, and where it comes from.
 
     `weight` and `repeats` are exact fractions. `content` is a digest over the sealed shards of a run, `model` the
-    synthesizer that wrote its pairs, `wording` the version and templates that render a collection. `num_rows` is what it holds at most, None when nobody knows.
+    synthesizer that wrote its pairs, `wording` the version and the templates that render a collection. `num_rows` is
+    what it holds at most, None when nobody knows.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
     DIR/data/train-00000.parquet   a sealed shard: whole, or not there
     DIR/manifest.json              what was asked for, and every sealed shard with its rows, bytes and sha256
+    DIR/journal/train-00001.jsonl  what the engine has answered for a shard that is not sealed yet
     DIR/README.md                  the dataset card (written by the room above)
     DIR/.lock                      held by the one process that writes here
 

@@ -1,8 +1,9 @@
 """The runner: rows of a source through a synthesizer into sealed shards, and on from where a killed run was.
 
-Keeps true: one writer a directory; shards are sealed in order, each one before the manifest names it; the same command
-again goes on at the first unsealed row and asks for nothing that is sealed; other settings are refused by name.
-Reading and sealing happen off the event loop, so that requests in flight never wait for a disk.
+Keeps true: one writer a directory; shards are sealed in order, each one before the manifest names it; every answer is
+journaled before it counts. So the same command again goes on at the first unsealed row, and asks for nothing that was
+answered; other settings are refused by name. Reading and sealing happen off the event loop, so that requests in flight
+never wait for a disk.
 Does not know which engine it is, cards, or the Hub.
 """
 
@@ -11,19 +12,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from hub_instructpt.background import new_event_loop
 from hub_instructpt.engines.base import Engine
 from hub_instructpt.errors import InputError, RunDirectoryError, SettingsError
+from hub_instructpt.journal import Journal, JournaledEngine
 from hub_instructpt.records import EngineInfo, SamplingParams
 from hub_instructpt.runs.files import only_writer, sha256
 from hub_instructpt.runs.manifest import MANIFEST, EngineFacts, Manifest, Settings, refuse_other_run
-from hub_instructpt.runs.shards import OpenShard
+from hub_instructpt.runs.shards import OpenShard, journal_path
 from hub_instructpt.runs.sources import Source, SourceRow
-from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer
+from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer, in_order, window_of
 
 ROWS_READ_AHEAD = 256
 
@@ -94,6 +99,18 @@ def _prepare(folder: Path) -> None:
         )
 
 
+@dataclass(slots=True)
+class _Desk:
+    """A shard in the making, with the journal of its answers and the synthesizer that writes there."""
+
+    shard: OpenShard
+    journal: Journal
+    synthesizer: Synthesizer
+
+
+_Chain = tuple[_Desk, list[SourceRow]]
+
+
 class _Run:
     def __init__(
         self,
@@ -107,8 +124,7 @@ class _Run:
         self.source, self.engine, self.settings, self.folder = source, engine, settings, folder
         self.sampling = SamplingParams(settings.max_new_tokens, settings.temperature, settings.top_p)
         self.budget, self.progress = budget, progress
-        self.shards: deque[OpenShard] = deque()
-        self.chains: deque[tuple[OpenShard, list[SourceRow]]] = deque()
+        self.desks: deque[_Desk] = deque()
 
     async def run(self, license: str | None, command: str | None) -> Manifest:  # noqa: A002
         try:
@@ -118,8 +134,10 @@ class _Run:
             _drop_unnamed(self.folder, self.manifest)
             if self.manifest.finished:
                 return self.manifest
-            return await self._work()
+            return await self._work(info)
         finally:
+            for desk in self.desks:
+                await desk.journal.aclose()
             await self.engine.aclose()
 
     def _manifest(self, info: EngineInfo, license: str | None, command: str | None) -> Manifest:  # noqa: A002
@@ -137,6 +155,10 @@ class _Run:
             return here
         there = Manifest.load(self.folder)
         if not there.shards:  # nothing is lost by another try with other settings
+            if (there.settings, there.engine.model_id, there.engine.model_sha) != (
+                here.settings, here.engine.model_id, here.engine.model_sha,
+            ):  # fmt: skip
+                _drop_journals(self.folder)
             here.save(self.folder)
             return here
         refuse_other_run(there, here, self.folder)
@@ -152,25 +174,26 @@ class _Run:
             there.save(self.folder)
         return there
 
-    async def _work(self) -> Manifest:
+    async def _work(self, info: EngineInfo) -> Manifest:
         began, earlier = time.monotonic(), self.manifest.seconds
         start, limit = self.manifest.next_row, self.settings.limit
         known = self.source.facts.num_rows
         total = limit if known is None else min(known, limit or known)
         self.progress.begin(start, total, self.manifest)
         self._remember_failures()
-        synthesizer = Synthesizer(self.engine, self.sampling, self.settings.num_shots)
-        async for outcomes in synthesizer.stream(self._read(start, limit)):
-            shard, rows = self.chains.popleft()
-            for outcome in outcomes:
-                self.budget.record(outcome)
-            shard.add(rows, outcomes, self.settings.seed)
-            self.progress.advance(len(rows), outcomes)
-            if self.budget.reasons.total() < self.budget.texts:
-                await self._seal_complete(earlier + time.monotonic() - began)
+        async with aclosing(in_order(self._chains(start, limit), window_of(info))) as results:
+            async for (desk, rows), outcomes in results:
+                for outcome in outcomes:
+                    self.budget.record(outcome)
+                desk.shard.add(rows, outcomes, self.settings.seed)
+                self.progress.advance(len(rows), outcomes)
+                if self.budget.reasons.total() < self.budget.texts:
+                    await self._seal_complete(earlier + time.monotonic() - began)
         self.budget.check()
         self._check_texts()
         await self._seal_complete(earlier + time.monotonic() - began)
+        with suppress(OSError):  # not there, or with something of somebody else's in it
+            (self.folder / journal_path(0)).parent.rmdir()
         self.manifest.finished = True
         self.manifest.seconds = round(earlier + time.monotonic() - began, 1)
         self.manifest.save(self.folder)
@@ -181,10 +204,9 @@ class _Run:
         if self.budget.texts:
             return
         why: Counter[str] = Counter()
-        for shard in self.shards:
-            why.update(
-                {key.partition("/")[2]: n for key, n in shard.counts.items() if key.startswith("rows_rejected/")}
-            )
+        for desk in self.desks:
+            counts = desk.shard.counts.items()
+            why.update({key.partition("/")[2]: number for key, number in counts if key.startswith("rows_rejected/")})
         reasons = ", ".join(f"{number:,} {reason.replace('_', ' ')}" for reason, number in why.most_common())
         raise InputError(
             f"No row read has a usable text in {self.settings.text_column!r}: {reasons or 'there was none'}.",
@@ -199,44 +221,55 @@ class _Run:
             if key.startswith("texts_without_pairs/failed_"):
                 self.budget.reasons[key.partition("failed_")[2]] += number
 
-    async def _read(self, start: int, limit: int | None) -> AsyncIterator[Sequence[str]]:
-        """Chains of texts, in source order; none of them crosses a shard."""
+    async def _chains(
+        self, start: int, limit: int | None
+    ) -> AsyncIterator[tuple[_Chain, Coroutine[Any, Any, list[Synthesis]]]]:
+        """Chains of texts, in source order, with what is to be done for them; none of them crosses a shard."""
         per_shard, num_shots = self.settings.rows_per_shard, self.settings.num_shots
         waiting: list[SourceRow] = []
-        shard: OpenShard | None = None
+        desk: _Desk | None = None
         async for row in _read_ahead(self.source, start, limit):
-            if shard is None:
-                shard = OpenShard(len(self.manifest.shards) + len(self.shards), row.index)
-                self.shards.append(shard)
+            desk = desk or await self._open(row.index)
+            shard = desk.shard
             if shard.take(row):
                 waiting.append(row)
             else:
                 self.progress.advance(1, ())
             full = row.index + 1 - shard.start >= per_shard
             if waiting and (full or len(waiting) == num_shots):
-                yield self._send(shard, waiting)
+                yield _chain(desk, waiting)
                 waiting = []
             if full:
-                shard.read, shard = True, None
-        if shard is not None:
+                shard.read, desk = True, None
+        if desk is not None:
             if waiting:
-                yield self._send(shard, waiting)
-            shard.read = True
+                yield _chain(desk, waiting)
+            desk.shard.read = True
 
-    def _send(self, shard: OpenShard, rows: list[SourceRow]) -> list[str]:
-        shard.chains_open += 1
-        self.chains.append((shard, rows))
-        return [row.text for row in rows]
+    async def _open(self, start: int) -> _Desk:
+        shard = OpenShard(len(self.manifest.shards) + len(self.desks), start)
+        journal = await asyncio.to_thread(Journal, self.folder / journal_path(shard.index))
+        engine = JournaledEngine(self.engine, journal)
+        desk = _Desk(shard, journal, Synthesizer(engine, self.sampling, self.settings.num_shots))
+        self.desks.append(desk)
+        return desk
 
     async def _seal_complete(self, seconds: float) -> None:
-        while self.shards and self.shards[0].complete:
-            shard = self.shards[0]
-            facts = await asyncio.to_thread(shard.seal, self.folder, self.source.kept_types)
+        while self.desks and self.desks[0].shard.complete:
+            desk = self.desks[0]
+            facts = await asyncio.to_thread(desk.shard.seal, self.folder, self.source.kept_types)
             self.manifest.shards.append(facts)
             self.manifest.seconds = round(seconds, 1)
             await asyncio.to_thread(self.manifest.save, self.folder)
-            self.shards.popleft()
+            # Only now is everything that the journal holds kept elsewhere.
+            await desk.journal.remove()
+            self.desks.popleft()
             self.progress.sealed(self.manifest)
+
+
+def _chain(desk: _Desk, rows: list[SourceRow]) -> tuple[_Chain, Coroutine[Any, Any, list[Synthesis]]]:
+    desk.shard.chains_open += 1
+    return (desk, rows), desk.synthesizer.chain([row.text for row in rows])
 
 
 async def _read_ahead(source: Source, start: int, stop: int | None) -> AsyncIterator[SourceRow]:
@@ -258,9 +291,17 @@ async def _read_ahead(source: Source, start: int, stop: int | None) -> AsyncIter
 
 
 def _drop_unnamed(folder: Path, manifest: Manifest) -> None:
-    """Remove what a killed run left between writing a shard and naming it in the manifest."""
+    """Remove what a killed run left: a shard that the manifest does not name yet, a journal of one that it names."""
     known = {shard.path for shard in manifest.shards}
     for pattern in ("train-*.parquet", ".train-*.parquet.tmp"):
         for path in (folder / "data").glob(pattern):
             if f"data/{path.name}" not in known:
                 path.unlink()
+    for index in range(len(manifest.shards)):
+        (folder / journal_path(index)).unlink(missing_ok=True)
+
+
+def _drop_journals(folder: Path) -> None:
+    """Forget the answers to a first try with other settings: another model, or another way of sampling."""
+    for path in (folder / journal_path(0)).parent.glob("*.jsonl"):
+        path.unlink()

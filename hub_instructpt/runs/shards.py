@@ -32,6 +32,11 @@ def shard_path(index: int) -> str:
     return f"data/train-{index:05d}.parquet"
 
 
+def journal_path(index: int) -> str:
+    """Path of the answers to an open shard's prompts; gone when it is sealed."""
+    return f"journal/train-{index:05d}.jsonl"
+
+
 @dataclass(slots=True)
 class OpenShard:
     """A shard in the making: the source rows [start, stop) and what became of them so far.
