@@ -96,7 +96,7 @@ class RequestFailed(EngineError):
 
 
 class RunError(HubInstructPTError):
-    """A run that cannot go on. What is sealed is safe."""
+    """A run that cannot go on. What was answered is kept."""
 
 
 class CardError(HubInstructPTError):

@@ -87,7 +87,7 @@ class FailureBudget:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in self.reasons.most_common(3))
         return EngineError(
             f"The engine failed on {self.reasons.total():,} of {self.texts:,} texts ({reasons}).",
-            advice="Look at the server's log, then run the same again: what is sealed is safe.",
+            advice="Look at the server's log, then run the same again: what was answered is kept.",
         )
 
 

@@ -490,9 +490,10 @@ def test_a_dataset_on_the_hub_is_streamed_pinned_and_inherits_its_licence(
     assert {path.name: path.read_bytes() for path in (out / "data").iterdir()} == before
     assert ask(instant, "/_double/state").json["generate"] == 4
 
-    # A commit since then is another source, and the pinned revision is still there to be named.
+    # What came to the dataset since is another source: the run goes on with the commit that it began with.
     ask(seeded, "/_double/commit", {"repo": "lab/corpus", "files": {"note.txt": "hello"}})
-    moved = on_hub(seeded, instant, out, *arguments)
+    assert on_hub(seeded, instant, out, *arguments).returncode == 0
+    moved = on_hub(seeded, instant, out, *arguments, "--revision", "main")
     assert moved.returncode == 2
     assert f"--revision was '{source['revision']}'" in moved.stderr
     assert on_hub(seeded, instant, out, *arguments, "--revision", source["revision"]).returncode == 0

@@ -22,9 +22,10 @@ from tqdm import tqdm
 from hub_instructpt import cards, hub
 from hub_instructpt.engines import open_engine
 from hub_instructpt.errors import InputError, RunError, SettingsError
-from hub_instructpt.runs.manifest import Manifest, Settings
+from hub_instructpt.runs.hub_dataset import open_dataset
+from hub_instructpt.runs.manifest import MANIFEST, Manifest, Settings
 from hub_instructpt.runs.runner import Progress, augment_source
-from hub_instructpt.runs.sources import Source, find_files, open_dataset, open_files
+from hub_instructpt.runs.sources import Source, find_files, open_files
 from hub_instructpt.synthesis import Synthesis
 
 SECONDS_IN_A_LOG = 30.0
@@ -108,7 +109,7 @@ def _open_source(
 ) -> Source:
     files = find_files(source)
     if files is None:
-        facts = hub.source_facts(source, config, split, revision)
+        facts = hub.source_facts(source, config, split, revision or _pinned(out, source))
         return open_dataset(source, config, split, facts, text_column, keep)
     # What a run writes is never its own source, or it could not go on.
     ours = out.resolve()
@@ -117,6 +118,14 @@ def _open_source(
         raise InputError(f"{source} holds nothing but what lies in --out {out}.", advice="Give another --out.")
     with tqdm(desc="Checking the source", unit=" rows", leave=False, mininterval=0.5, disable=None) as bar:
         return open_files(files, text_column, keep, lambda rows: _tick(bar, rows))
+
+
+def _pinned(out: Path, source: str) -> str | None:
+    """The commit that a run in `out` reads: going on, it must not see what came to the dataset since."""
+    if not (out / MANIFEST).exists():
+        return None
+    facts = Manifest.load(out).source
+    return facts.revision if facts.kind == "hub" and facts.name == source else None
 
 
 def _tick(bar: tqdm[Any], rows: int) -> None:

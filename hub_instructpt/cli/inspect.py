@@ -31,6 +31,7 @@ def status(
         ("source", manifest.source.name),
         ("synthesizer", f"{manifest.engine.model_id} ({cards.ENGINE_NAMES.get(manifest.engine.kind)})"),
         ("rows sealed", f"{done:,}{share}, in {len(manifest.shards):,} shards"),
+        *([("answered, not sealed", f"{facts['journaled']:,} texts")] if facts["journaled"] else []),
         ("pairs", f"{facts['pairs']:,}"),
         ("time", f"{manifest.seconds:,.0f} s, {facts['rows_per_second']:.2f} rows a second"),
     ]
@@ -64,8 +65,14 @@ def _facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "rows": manifest.next_row,
         "total_rows": limit if known is None else min(known, limit or known),
         "shards": len(manifest.shards),
+        "journaled": 0 if manifest.finished else _journaled(folder),
         "pairs": manifest.counts["pairs/kept"],
         "rows_per_second": manifest.next_row / manifest.seconds if manifest.seconds else 0.0,
         "counts": dict(sorted(manifest.counts.items())),
         "engine": manifest.engine.model_dump(),
     }
+
+
+def _journaled(folder: Path) -> int:
+    """Answers that wait in journals for their shard to be sealed."""
+    return sum(path.read_bytes().count(b"\n") for path in (folder / "journal").glob("*.jsonl"))

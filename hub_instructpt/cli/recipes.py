@@ -26,7 +26,8 @@ from pydantic import BaseModel, ValidationError
 from hub_instructpt import hub
 from hub_instructpt.errors import HubInstructPTError, RunDirectoryError
 from hub_instructpt.runs.files import only_writer, write_text, write_whole
-from hub_instructpt.runs.sources import Source, find_files, open_dataset, open_files
+from hub_instructpt.runs.hub_dataset import open_dataset
+from hub_instructpt.runs.sources import Source, find_files, open_files
 
 COLLECTION = "instruction-pretrain/ft-instruction-synthesizer-collection"
 COLLECTION_ROWS = 249_000

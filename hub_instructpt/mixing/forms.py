@@ -29,9 +29,10 @@ from hub_instructpt.mixing.parts import Form, PartSpec
 from hub_instructpt.mixing.rows import READ, Content
 from hub_instructpt.rendering.wording import wording
 from hub_instructpt.runs.files import sha256
+from hub_instructpt.runs.hub_dataset import open_dataset
 from hub_instructpt.runs.manifest import MANIFEST, Manifest, ShardFacts, SourceFacts
 from hub_instructpt.runs.readers import RawRow, reader_of
-from hub_instructpt.runs.sources import Source, Tick, find_files, open_dataset, open_files
+from hub_instructpt.runs.sources import Source, Tick, find_files, open_files
 from hub_instructpt.version import __version__
 
 HubFacts = Callable[[str, str | None, str, str | None], SourceFacts]

@@ -38,7 +38,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise RunError(
             f"{path} can not be written: {error.strerror or error}.",
-            advice="Make room or mend the folder, then run the same again: what is sealed is safe.",
+            advice="Make room or mend the folder, then run the same again: what was answered is kept.",
         ) from None
     finally:
         with contextlib.suppress(OSError):

@@ -73,7 +73,7 @@ def augment_source(
 
     Raises:
         RunDirectoryError: the directory holds something else, or another process writes to it.
-        EngineError: the engine is gone or fails too often; what is sealed is safe.
+        EngineError: the engine is gone or fails too often; what was answered is kept.
     """
     if settings.rows_per_shard < 1:
         raise SettingsError(f"rows_per_shard must be at least 1, not {settings.rows_per_shard}.")

@@ -1,4 +1,4 @@
-"""Sources: a corpus as numbered rows, from local files or a dataset on the Hub.
+"""Sources: a corpus as numbered rows. Here: what a source is, and local files as one (hub_dataset.py has the Hub's).
 
 Keeps true: the same source gives the same rows under the same numbers, from any row on. Local files are read through
 once before anything is asked of an engine: a malformed line stops a run in its first minute and not in its last hour,
@@ -9,7 +9,6 @@ Does not know engines or shards.
 from __future__ import annotations
 
 import glob
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,8 +19,9 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from hub_instructpt.errors import InputError, RunError
+from hub_instructpt.errors import InputError
 from hub_instructpt.records import whole_text
+from hub_instructpt.runs.kept_columns import ColumnType, fitted, is_text, plain_type
 from hub_instructpt.runs.manifest import SourceFacts, SourceFile
 from hub_instructpt.runs.readers import READERS, RawRow, Reader, reader_of
 
@@ -60,7 +60,7 @@ class Source:
             yield self._row(index, raw)
 
     def _row(self, index: int, raw: RawRow) -> SourceRow:
-        kept = {name: _fitted(raw.get(name), kind) for name, kind in self.kept_types.items()}
+        kept = {name: fitted(raw.get(name), kind) for name, kind in self.kept_types.items()}
         given: Any = raw.get(self.text_column)
         if problem := _problem(given):
             return SourceRow(index, "", kept, problem)
@@ -119,7 +119,7 @@ def open_files(
         InputError: a file that can not be read, with its name and line; a column that is not there; no rows at all.
     """
     wanted = [text_column, *keep_columns]
-    kinds = {name: _Kind() for name in keep_columns}
+    kinds = {name: ColumnType() for name in keep_columns}
     unusable: Counter[str] = Counter()
     facts = []
     for path in files:
@@ -155,16 +155,16 @@ def _check(
     path: Path,
     reader: Reader,
     wanted: Sequence[str],
-    kinds: dict[str, _Kind],
+    kinds: dict[str, ColumnType],
     unusable: Counter[str],
     tick: Tick,
 ) -> int:
     """Read a file through; returns its number of rows, and counts into `unusable` those without a text."""
     if reader.schema is not None:
         schema = reader.schema(path)
-        _require(wanted, schema.names, path.name)
-        text_type = _plain(schema.field(wanted[0]).type)
-        if not _is_text(text_type):
+        require(wanted, schema.names, path.name)
+        text_type = plain_type(schema.field(wanted[0]).type)
+        if not is_text(text_type):
             raise InputError(f"The column {wanted[0]!r} of {path.name} holds {text_type}, not text.")
         for name, kind in kinds.items():
             kind.see_type(schema.field(name).type)
@@ -183,124 +183,12 @@ def _check(
             since = 0
     tick(since)
     if rows:
-        _require(wanted, columns, path.name)
+        require(wanted, columns, path.name)
     return rows
 
 
-def open_dataset(
-    repo_id: str, config_name: str | None, split: str, facts: SourceFacts, text_column: str, keep_columns: Sequence[str]
-) -> Source:
-    """A dataset on the Hub, streamed.
-
-    Args:
-        facts: what the Hub says of it; a `revision` there pins what is read.
-
-    Raises:
-        InputError: no such dataset, config, split or column.
-    """
-    import datasets
-
-    try:
-        dataset = datasets.load_dataset(repo_id, config_name, split=split, revision=facts.revision, streaming=True)
-        first = next(iter(dataset), None)
-    except FileNotFoundError as error:  # DatasetNotFoundError is one
-        raise InputError(
-            _line(error), advice="A private or gated dataset needs a token: `hf auth login` or HF_TOKEN."
-        ) from None
-    except (ConnectionError, TimeoutError) as error:
-        raise InputError(f"The Hub can not be reached for {repo_id}: {type(error).__name__}.") from None
-    except Exception as error:  # whatever a loader of `datasets` may raise
-        raise InputError(
-            f"{repo_id} can not be read so: {_line(error)}", advice="Check --config and --split."
-        ) from None
-    if first is None:
-        raise InputError(f"The split {split!r} of {repo_id} holds no rows.")
-    features = dataset.features
-    _require([text_column, *keep_columns], list(features or first), repo_id)
-    # JSON files do not tell their types beforehand, and the first rows may mislead: strings hold whatever comes.
-    kept = dict.fromkeys(keep_columns, pa.string())
-    if features is not None:
-        schema = features.arrow_schema
-        if not _is_text(_plain(schema.field(text_column).type)):
-            raise InputError(f"The column {text_column!r} of {repo_id} holds {features[text_column]}, not text.")
-        kept = {name: _settled(schema.field(name).type) for name in keep_columns}
-
-    def raw_rows(start: int) -> Iterator[RawRow]:
-        try:
-            for row in dataset.skip(start) if start else dataset:
-                start += 1
-                yield row
-        except Exception as error:
-            raise RunError(
-                f"Reading {repo_id} broke off after row {start:,}: {_line(error)}",
-                advice="Run the same again: what is sealed is safe.",
-            ) from None
-
-    return Source(facts, text_column, kept, raw_rows)
-
-
-class _Kind:
-    """The Arrow type that all values of a kept column fit; JSON text where there is none."""
-
-    _ARROW = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}  # noqa: RUF012
-
-    def __init__(self) -> None:
-        self._types: set[pa.DataType] = set()
-        self._exact_as_float = True
-
-    def see(self, value: Any) -> None:
-        if value is None:
-            return
-        kind = self._ARROW.get(type(value))
-        if kind == pa.int64():
-            self._exact_as_float &= -(2**53) <= value <= 2**53
-            if not -(2**63) <= value < 2**63:
-                kind = None
-        self._types.add(kind)
-
-    def see_type(self, kind: pa.DataType) -> None:
-        self._types.add(_settled(kind))
-
-    def arrow(self) -> pa.DataType:
-        if self._types == {pa.int64(), pa.float64()} and self._exact_as_float:
-            return pa.float64()
-        only = next(iter(self._types)) if len(self._types) == 1 else None
-        return only if only is not None else pa.string()
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type of the values themselves, however they are stored."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _settled(kind: pa.DataType) -> pa.DataType:
-    """The type that a kept column has in a shard: its own where `datasets` can load it, else a string."""
-    import datasets
-
-    kind = _plain(kind)
-    if _is_text(kind) or pa.types.is_null(kind) or isinstance(kind, pa.BaseExtensionType):
-        return pa.string()
-    if pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
-        return pa.binary()
-    try:
-        same = datasets.Features.from_arrow_schema(pa.schema([("kept", kind)])).arrow_schema.field("kept").type
-    except (ValueError, TypeError, NotImplementedError):
-        return pa.string()
-    return kind if same == kind else pa.string()
-
-
-def _fitted(value: Any, kind: pa.DataType) -> Any:
-    """A kept value as its column can hold it."""
-    if value is None:
-        return None
-    if pa.types.is_string(kind):
-        if not isinstance(value, str):
-            value = json.dumps(value, ensure_ascii=False, default=str)
-        return whole_text(value)[0]
-    return float(value) if pa.types.is_float64(kind) and isinstance(value, int) else value
-
-
-def _require(wanted: Iterable[str], columns: Iterable[str], where: str) -> None:
+def require(wanted: Iterable[str], columns: Iterable[str], where: str) -> None:
+    """Raise when a column is missing; the first of `wanted` is the one with the text."""
     columns = sorted(columns) if isinstance(columns, set) else list(columns)
     for position, name in enumerate(wanted):
         if name not in columns:
@@ -313,10 +201,6 @@ def _require(wanted: Iterable[str], columns: Iterable[str], where: str) -> None:
 
 def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _digest(path: Path) -> str:
@@ -336,6 +220,7 @@ def _known() -> str:
     return ", ".join(READERS)
 
 
-def _line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """The message of somebody else's error, on one line of bounded length."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:299] + "…"
