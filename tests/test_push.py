@@ -33,6 +33,7 @@ import contextlib, io, json, os, sys, time, urllib.request
 from pathlib import Path
 from huggingface_hub import HfApi
 from hub_instructpt import hub
+from hub_instructpt.hub import failures, pushing
 from hub_instructpt.cli import main
 from hub_instructpt.errors import HubInstructPTError
 api, url = HfApi(), os.environ["HF_ENDPOINT"]
@@ -199,7 +200,7 @@ def test_a_card_in_the_run_directory_is_what_a_first_push_publishes(
         hub.push(run, "tester/prose")
         assert text("tester/prose").endswith(b"Written before.\\n") and b'"tester/prose"' in text("tester/prose")
         # A shard that is sealed while the push is on its way is not named by the manifest that it uploads.
-        work = hub._Push(hub._api(), part, hub.Manifest.load(part), "tester/moving", None)
+        work = pushing._Push(failures.new_api(), part, pushing.Manifest.load(part), "tester/moving", None)
         done = (run / "manifest.json").read_text()
         before = (part / "manifest.json").read_text()
         (part / "manifest.json").write_text(done)
@@ -222,7 +223,7 @@ def test_faults_of_the_server_end_in_the_right_tree(hub: str, run: Path, part: P
         """
         import logging
         logging.disable(logging.WARNING)  # the client's notes about its own retries
-        hub.FIRST_WAIT_SECONDS, hub.SILENCE_SECONDS = 0.02, 0.7
+        failures.FIRST_WAIT_SECONDS, pushing.SILENCE_SECONDS = 0.02, 0.7
         faults = [{"match": "POST .*/commit/", "status": status} for status in (409, 412, 429, 500, 502, 503)]
         faults += [{"match": "POST .*/commit/", "status": status, "applied": True} for status in (500, 503)]
         faults += [{"match": "POST .*/commit/", "cut": cut} for cut in ("reply", "upload")]
@@ -258,12 +259,12 @@ def test_a_server_that_fails_for_good_ends_in_one_line(hub: str, run: Path, part
         """
         import logging
         logging.disable(logging.WARNING)
-        hub.FIRST_WAIT_SECONDS = 0.01
+        failures.FIRST_WAIT_SECONDS = 0.01
         control("faults", {"match": "/commit/", "status": 503, "times": None, "body": {"error": "down for today"}})
         status, out, err = cli("push", run, "tester/down")
         last = err.splitlines()[-1]
         assert status == 1 and "answered 503" in last and "Run the same command again" in last, err
-        assert len([r for r in control("requests") if "/commit/" in r["path"]]) == hub.TRIES
+        assert len([r for r in control("requests") if "/commit/" in r["path"]]) == pushing.TRIES
         assert len(commits("tester/down")) == 1
         sent = len([r for r in control("requests") if r["method"] == "PUT"])
         control("reset", {"only": ["faults"]})
@@ -277,7 +278,7 @@ def test_a_server_that_fails_for_good_ends_in_one_line(hub: str, run: Path, part
 def test_a_commit_by_somebody_else_in_between_is_kept(hub: str, run: Path, part: Path, tmp_path: Path) -> None:
     client(
         """
-        hub.FIRST_WAIT_SECONDS = 0.01
+        failures.FIRST_WAIT_SECONDS = 0.01
         repo, real, card = "tester/busy", HfApi.create_commit, []
         hub.push(part, repo)
         def late(self, *args, **kwargs):  # somebody commits after we have read, before we commit

@@ -1,4 +1,4 @@
-"""The Hub: what it says of a source, and a run pushed to it as a dataset repo.
+"""A run, pushed to the Hub as a dataset repo.
 
 Keeps true: a push is one commit, so a reader sees the old state or the new one and nothing between: shards, manifest,
 card, and the removal of shards that the manifest no longer names. What others wrote in the card meanwhile is kept: a
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import json
-import random
 import re
 import time
 from collections.abc import Iterator
@@ -21,37 +20,24 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub.utils
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, hf_hub_url
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
 from hub_instructpt.cards import DATA_FILES, decode_card, read_card, render_card
-from hub_instructpt.errors import HubError, HubInstructPTError, InputError, RunDirectoryError, SettingsError
+from hub_instructpt.errors import HubError, HubInstructPTError, RunDirectoryError, SettingsError
+from hub_instructpt.hub.failures import AGAIN, check_token, is_passing, new_api, status_of, told, wait_before_next
 from hub_instructpt.runs.files import sha256
-from hub_instructpt.runs.manifest import MANIFEST, Manifest, SourceFacts
+from hub_instructpt.runs.manifest import MANIFEST, Manifest
 from hub_instructpt.version import __version__
 
 TRIES = 6
 TRIES_UNREACHED = 2
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 20.0
 SILENCE_SECONDS = 120.0
 """How long a connection may say nothing; the Hub's client by itself waits for ever."""
 CARD = "README.md"
-LOGIN = "Log in with `hf auth login`, or put a token with write access into HF_TOKEN."
-AGAIN = "Run the same command again; what has arrived is not sent twice."
-_NO_ANSWER = {"ConnectionError", "TimeoutError", "TransportError", "RequestException", "Timeout", "JSONDecodeError"}
 
 # Names that are public there, which a type checker can not see.
 _client: Any = huggingface_hub.utils
-
-# Answers after which the same commit may well succeed: somebody else's commit, a full or a failing server.
-_PASSING = frozenset({408, 409, 412, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +48,6 @@ class Pushed:
     url: str
     commit: str
     changed: bool = True
-
-
-def source_facts(repo_id: str, config_name: str | None, split: str, revision: str | None = None) -> SourceFacts:
-    """What the Hub knows of a dataset: the commit that is read from now on, its licence and its languages.
-
-    Raises:
-        InputError: there is no such dataset or revision, or no right to see it.
-    """
-    try:
-        info = _api().dataset_info(repo_id, revision=revision)
-    except RevisionNotFoundError:
-        raise InputError(f"The dataset {repo_id} has no revision {revision!r}.") from None
-    except (RepositoryNotFoundError, HFValidationError):
-        raise InputError(
-            f"There is no dataset {repo_id} on the Hub, or it is private, and no local file of that name.",
-            advice="Check the name; a private dataset needs `hf auth login` or HF_TOKEN.",
-        ) from None
-    except Exception as error:
-        raise _told(error, f"read {repo_id}") from None
-    card: Any = info.card_data or {}
-    return SourceFacts(
-        kind="hub",
-        name=repo_id,
-        config_name=config_name,
-        split=split,
-        revision=info.sha,
-        license=_strings(card.get("license")),
-        language=_strings(card.get("language")),
-    )
 
 
 def push(folder: Path, repo_id: str, *, private: bool | None = None) -> Pushed:
@@ -109,8 +66,8 @@ def push(folder: Path, repo_id: str, *, private: bool | None = None) -> Pushed:
     _check_repo_id(repo_id)
     manifest = Manifest.load(folder)
     _check_files(folder, manifest)
-    work, doing = _Push(_api(), folder, manifest, repo_id, private), f"push to {repo_id}"
-    _check_token(doing)
+    work, doing = _Push(new_api(), folder, manifest, repo_id, private), f"push to {repo_id}"
+    check_token(doing)
     for attempt in range(1, TRIES + 1):
         try:
             with _bounded_silence():
@@ -118,10 +75,10 @@ def push(folder: Path, repo_id: str, *, private: bool | None = None) -> Pushed:
         except HubInstructPTError:
             raise
         except Exception as error:
-            tries = TRIES if work.reached or _status(error) is not None else TRIES_UNREACHED
-            if attempt >= tries or not _is_passing(error):
-                raise _told(error, doing) from None
-            time.sleep(_wait(error, attempt))
+            tries = TRIES if work.reached or status_of(error) is not None else TRIES_UNREACHED
+            if attempt >= tries or not is_passing(error):
+                raise told(error, doing) from None
+            time.sleep(wait_before_next(error, attempt))
     raise AssertionError("unreachable")
 
 
@@ -283,24 +240,6 @@ def _bounded_silence() -> Iterator[None]:
         session.timeout = before
 
 
-def _wait(error: BaseException, attempt: int) -> float:
-    wait: float = random.uniform(0.5, 1.0) * min(FIRST_WAIT_SECONDS * 2 ** (attempt - 1), LONGEST_WAIT_SECONDS)
-    with contextlib.suppress(AttributeError, TypeError, ValueError):
-        wait = max(wait, min(float(_response(error).headers.get("Retry-After")), 3 * LONGEST_WAIT_SECONDS))
-    return wait
-
-
-def _check_token(doing: str) -> None:
-    try:
-        token = get_token()
-    except Exception as error:
-        raise _told(error, doing) from None
-    if token is None:
-        raise HubError(f"Can not {doing}: there is no token.", advice=LOGIN)
-    if not re.fullmatch(r"[!-~]+", token):  # no header can carry it, and the client's error would show it
-        raise HubError(f"Can not {doing}: what stands in HF_TOKEN or the login is no token.", advice=LOGIN)
-
-
 def _check_repo_id(repo_id: str) -> None:
     try:
         _client.validate_repo_id(repo_id)
@@ -320,90 +259,3 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         path = folder / shard.path
         if not path.is_file() or path.stat().st_size != shard.num_bytes or sha256(path) != shard.sha256:
             raise RunDirectoryError(f"{path} is missing or not as it was sealed.", advice="Restore it from a copy.")
-
-
-def _api() -> HfApi:
-    return HfApi(library_name="hub-instructpt", library_version=__version__)
-
-
-# -- what went wrong, in words that say what to do -----------------------------------------------------------------
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
-
-
-def _response(error: BaseException) -> Any:
-    """The answer that an error is about. The client wraps errors of uploads, so their causes are asked as well."""
-    return next((found for cause in _causes(error) if (found := getattr(cause, "response", None)) is not None), None)
-
-
-def _status(error: BaseException) -> int | None:
-    return getattr(_response(error), "status_code", None)
-
-
-def _is_passing(error: BaseException) -> bool:
-    status = _status(error)
-    if status is not None:
-        return status in _PASSING
-    return not isinstance(error, OfflineModeIsEnabled | LocalTokenNotFoundError) and _is_network(error)
-
-
-def _is_network(error: BaseException) -> bool:
-    """Whether no answer came, or none that can be read, such as a proxy's page.
-
-    Client libraries differ between releases of huggingface_hub, so their names decide."""
-    names = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
-    return bool(names & _NO_ANSWER)
-
-
-def _told(error: Exception, doing: str) -> HubError | SettingsError:
-    """An error of the Hub's client as one of ours."""
-    status = _status(error)
-    message = _line(next((m for cause in _causes(error) if (m := getattr(cause, "server_message", None))), ""))
-    if isinstance(error, OfflineModeIsEnabled):
-        return HubError(f"Can not {doing}: HF_HUB_OFFLINE is set.", advice="Unset it and try again.")
-    if isinstance(error, ValueError) and str(error).startswith("Invalid metadata"):
-        return HubError(
-            f"Can not {doing}: the Hub refuses the metadata of the card: {_line(str(error).partition(chr(10))[2])}",
-            advice="Correct it in README.md on the Hub or in the run directory, then push again.",
-        )
-    if isinstance(error, LocalTokenNotFoundError) or status == 401:
-        return HubError(f"Can not {doing}: the Hub knows no valid token of yours.", advice=LOGIN)
-    if status == 403:
-        return HubError(
-            f"Can not {doing}: your token has no right to{f' ({message})' if message else ''}.",
-            advice="Use a token with write access to that namespace, or another namespace.",
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return HubError(f"Can not {doing}: there is no such repo, or no right to see it.", advice=LOGIN)
-    if isinstance(error, HFValidationError):
-        return SettingsError(f"Can not {doing}: {_line(error)}", advice="Give NAMESPACE/NAME.")
-    if status is not None:
-        return HubError(
-            f"Can not {doing}: the Hub at {_api().endpoint} answered {status}{f' ({message})' if message else ''}.",
-            advice=AGAIN if status in _PASSING else "Check the name, and the address in HF_ENDPOINT.",
-        )
-    if _is_network(error):
-        return HubError(
-            f"Can not {doing}: the Hub at {_api().endpoint} does not answer ({type(error).__name__}).",
-            advice="Check the network and HF_ENDPOINT, then run the same command again.",
-        )
-    return HubError(f"Can not {doing}: {type(error).__name__}: {_line(error)}")
-
-
-def _line(text: object) -> str:
-    """The beginning of a message of somebody else's, on one line and without our token."""
-    flat = " ".join(str(text or "").split())
-    with contextlib.suppress(Exception):
-        flat = flat.replace(get_token() or flat, "…") if flat else flat
-    return flat[:200].strip(" .")
-
-
-def _strings(value: Any) -> list[str] | None:
-    if isinstance(value, str):
-        return [value]
-    return [item for item in value if isinstance(item, str)] or None if isinstance(value, list) else None

@@ -1,0 +1,6 @@
+"""The Hub: what it says of a source, and runs pushed to it as dataset repos."""
+
+from hub_instructpt.hub.pushing import Pushed, push
+from hub_instructpt.hub.sources import source_facts
+
+__all__ = ["Pushed", "push", "source_facts"]
