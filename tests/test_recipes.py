@@ -24,6 +24,7 @@ import pytest
 from hub_instructpt.cli.recipes import split_rows
 from hub_instructpt.errors import RunDirectoryError
 from tests.conftest import DATA, ROOT, environment, needs_data, topics, write_jsonl
+from tests.doubles.plain_http import ask
 from tests.doubles.process import running
 
 SCRIPTS = ROOT / "dataset_scripts"
@@ -93,8 +94,9 @@ def test_the_general_corpus_has_a_fifth_augmented_the_rest_raw_and_the_collectio
     (out / "mixture" / "manifest.json").unlink()
     (out / "mixture" / "README.md").unlink()
     (out / "mixture" / "data").rmdir()
-    arguments[1] = f"{engine}"
+    ask(engine, "/_double/reset", {})
     assert recipe("general_corpus", *arguments, cwd=tmp_path).returncode == 0
+    assert ask(engine, "/_double/state").json["generate"] == 0
     assert [path.read_bytes() for path in sorted((out / "mixture" / "data").iterdir())] == before
 
 
