@@ -9,7 +9,6 @@ say does not matter here, only how long they are.
 
 from __future__ import annotations
 
-# ruff: noqa: E402
 import argparse
 import os
 import platform
@@ -100,9 +99,8 @@ def main() -> None:
             measured[name] = seconds, sum(reached.tokens or 0 for reached in mixture.reached.values())
 
     packages = ", ".join(f"{name} {version(name)}" for name in ("hub-instructpt", "pyarrow", "tokenizers"))
-    print(
-        f"{datetime.now(UTC).date()}, {platform.machine()}, {cpu_name()}, Python {platform.python_version()}, {packages}."
-    )
+    machine = f"{platform.machine()}, {cpu_name()}, Python {platform.python_version()}"
+    print(f"{datetime.now(UTC).date()}, {machine}, {packages}.")
     print(f"{len(rows):,} texts of {sum(map(len, rows)) // len(rows):,} characters, {found:.1f} pairs each.\n")
     print("| on one core | a second of CPU time |\n|---|---:|")
     print(f"| parsing | {len(rows) / parsing:,.0f} texts |")

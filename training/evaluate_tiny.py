@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--contexts", type=int, default=400, help="contexts of each set at most, drawn with seed 0")
     parser.add_argument("--new-tokens", type=int, default=400)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--show", type=int, default=0, help="completions to print for each set")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -43,6 +43,11 @@ STAGES = (
     Stage(0.85, (96, 300), 0.0, 0.1, long=0.05),
     Stage(1.01, (128, 480), 0.0, 0.1, long=0.05),
 )
+# For a run that goes on from a trained model: question sets only, no cloze.
+FURTHER = (
+    Stage(0.50, (64, 200), 0.0, 0.1),
+    Stage(1.01, (96, 420), 0.0, 0.1, long=0.03),
+)
 
 
 class Source:

@@ -12,6 +12,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 POSITIONS = 2048
+FIRST_PLAIN = 9  # the ids below are special tokens and markers
 
 
 def build_model(vocab_size: int, hidden: int, layers: int, heads: int, inner: int) -> LlamaForCausalLM:
@@ -64,12 +65,27 @@ class HeadLoss(torch.autograd.Function):
         return to_hidden * grads[0], to_head * grads[0], None
 
 
-def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, float]:
+def stutter(ids: torch.Tensor, weights: torch.Tensor, rate: float) -> torch.Tensor:
+    """The ids with some tokens of the pairs replaced by one of the three tokens before them; targets stay as they were.
+
+    A model that copies well falls into loops of its own words when decoding is greedy. This shows it such beginnings,
+    and that the way on is out of them.
+    """
+    lag = torch.randint(1, 4, ids.shape)
+    earlier = ids.gather(1, (torch.arange(ids.shape[1])[None] - lag).clamp(min=0))
+    plain = (ids >= FIRST_PLAIN) & (earlier >= FIRST_PLAIN)
+    return torch.where(plain & (weights == 1.0) & (torch.rand(ids.shape) < rate), earlier, ids)
+
+
+def loss_of(
+    model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor, stuttering: float = 0.0
+) -> tuple[torch.Tensor, float]:
     """The loss to minimise, and the mean loss on the pairs. Padding is on the right: causal attention needs no mask.
 
     Targets of a weight below one are sampled with it as their chance, so the head is computed for few of them.
     """
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    seen = stutter(ids, weights, stuttering) if stuttering else ids
+    hidden = model.model(input_ids=seen, use_cache=False).last_hidden_state[:, :-1]
     targets, weights = ids[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
     chosen = ((weights == 1.0) | (torch.rand_like(weights) < weights)).nonzero().squeeze(1)
     picked = hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen)

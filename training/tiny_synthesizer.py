@@ -18,10 +18,11 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from training import corpus
-from training.examples import STAGES, Source
+from training.examples import FURTHER, STAGES, Source
 from training.export import install
 from training.model import POSITIONS, build_model, build_optimizer, loss_of, rate_at
 from training.start import head_start
@@ -31,7 +32,7 @@ from training.tokenizer import train_tokenizer
 # wait for each other at every small matrix product, and lost nine tenths of their speed to it.
 
 
-def prepare(data: Path, vocab: int) -> tuple[Tokenizer, Source]:
+def prepare(data: Path, vocab: int, trained: Path | None) -> tuple[Tokenizer, Source]:
     held_out = corpus.held_out_keys(data)
     texts = corpus.training_texts(data, held_out)
     asked = [
@@ -40,7 +41,10 @@ def prepare(data: Path, vocab: int) -> tuple[Tokenizer, Source]:
         for row in rows
         for qa in row["QA_list"]
     ]
-    tokenizer = train_tokenizer([*texts, *asked], vocab)
+    if trained:
+        tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
+    else:
+        tokenizer = train_tokenizer([*texts, *asked], vocab)
     return tokenizer, Source(data, tokenizer, texts, held_out)
 
 
@@ -52,6 +56,9 @@ def worker(
     torch.manual_seed(args.seed)
     model = build_model(tokenizer.get_vocab_size(), args.hidden, args.layers, args.heads, args.inner).train()
     head_start(model)
+    if args.start:
+        model.load_state_dict(load_file(str(args.start / "model.safetensors")), strict=False)  # the head is tied
+    stages = FURTHER if args.start else STAGES
     parameters = list(model.parameters())
     optimizer = build_optimizer(model, args.rate)
     torch.manual_seed(args.seed * 1000 + rank)
@@ -60,9 +67,9 @@ def worker(
     step = seen = 0
     share = mean = 0.0
     while share < 1.0:
-        stage = next(stage for stage in STAGES if share < stage.until)
+        stage = next(stage for stage in stages if share < stage.until)
         for ids, weights in source.batches(stage, args.tokens, POSITIONS):
-            loss, written = loss_of(model, ids, weights)
+            loss, written = loss_of(model, ids, weights, args.stutter)
             loss.backward()
             slots = shared[step % 2]  # the other slot may still be read by a slower process
             slots[rank, :-3] = torch.cat([value.grad.reshape(-1) for value in parameters])
@@ -99,7 +106,7 @@ def worker(
 
 def train(args: argparse.Namespace) -> None:
     started = time.monotonic()
-    tokenizer, source = prepare(args.data, args.vocab)
+    tokenizer, source = prepare(args.data, args.vocab, args.start)
     model = build_model(tokenizer.get_vocab_size(), args.hidden, args.layers, args.heads, args.inner)
     count = sum(value.numel() for value in model.parameters())
     sets = {name: [len(rows), sum(len(row.pairs) for row in rows)] for name, rows in source.sets.items()}
@@ -123,6 +130,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with one folder for each dataset")
     parser.add_argument("--out", type=Path, required=True, help="model folder, replaced at the end")
     parser.add_argument("--checkpoint", type=Path, help="model folder, replaced every four minutes")
+    parser.add_argument("--start", type=Path, help="go on from this model folder, on question sets only")
+    parser.add_argument("--stutter", type=float, default=0.0, help="share of the pairs' tokens shown wrong")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
