@@ -93,18 +93,18 @@ def render_card(manifest: Manifest, folder: Path, repo_id: str | None = None, ea
     """
     ours = card_metadata(manifest, folder)
     theirs, body = split_card(earlier or "")
-    metadata = merge_metadata(theirs, ours, _written(body)) if theirs else ours
-    part = _template().render(_values(manifest, repo_id, metadata), written=_digests(ours)).strip()
-    return _page(metadata, merge_body(body, part))
+    metadata = merge_metadata(theirs, ours, written_before(body)) if theirs else ours
+    part = _template().render(_values(manifest, repo_id, metadata), written=digests(ours)).strip()
+    return page(metadata, merge_body(body, part))
 
 
 def card_metadata(manifest: Manifest, folder: Path) -> dict[str, Any]:
     """The YAML part of the card. Keys whose value is unknown are left out."""
     num_rows = sum(shard.num_rows for shard in manifest.shards)
     metadata: dict[str, Any] = {
-        "pretty_name": _flat(_title(manifest)),
-        **_license([manifest.license] if manifest.license else manifest.source.license or []),
-        **_language(manifest.source.language or []),
+        "pretty_name": flat(_title(manifest)),
+        **license_metadata([manifest.license] if manifest.license else manifest.source.license or []),
+        **language_metadata(manifest.source.language or []),
         "task_categories": ["text-generation"],
         "size_categories": [next((name for bound, name in SIZES.items() if num_rows < bound), "n>1T")],
         "source_datasets": [manifest.source.name] if manifest.source.kind == "hub" else None,
@@ -115,15 +115,15 @@ def card_metadata(manifest: Manifest, folder: Path) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if value}
 
 
-def _license(names: list[str]) -> dict[str, Any]:
+def license_metadata(names: list[str]) -> dict[str, Any]:
     """The Hub takes only identifiers that it knows; any other licence is `other`, with its name beside."""
-    known = _data("licences.yaml")["known"].split()
+    known = knowledge("licences.yaml")["known"].split()
     ids = list(dict.fromkeys(name.lower() if name.lower() in known else "other" for name in names))
     others = [name for name in names if name.lower() not in known]
     return {"license": ids[0] if len(ids) == 1 else ids, "license_name": ", ".join(others)}
 
 
-def _language(codes: list[str]) -> dict[str, Any]:
+def language_metadata(codes: list[str]) -> dict[str, Any]:
     """The Hub takes ISO 639 codes; longer tags such as zh-CN have a key of their own, and the rest is no language."""
     iso = [code.lower() for code in codes if re.fullmatch(r"[A-Za-z]{2,3}|code|multilingual", code)]
     tags = [code for code in codes if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})+", code)]
@@ -260,16 +260,16 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def _digests(metadata: dict[str, Any]) -> str:
+def digests(metadata: dict[str, Any]) -> str:
     return " ".join(f"{key}={_digest(metadata[key])}" for key in JUDGED if key in metadata)
 
 
-def _written(body: str) -> dict[str, str]:
+def written_before(body: str) -> dict[str, str]:
     found = re.search(r"<!-- hub-instructpt: wrote ([^>]*)-->", body)
     return dict(item.split("=", 1) for item in found[1].split() if "=" in item) if found else {}
 
 
-def _page(metadata: dict[str, Any], body: str) -> str:
+def page(metadata: dict[str, Any], body: str) -> str:
     front = yaml.dump(metadata, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{front}---\n\n{body.strip()}\n"
 
@@ -292,6 +292,11 @@ def _values(manifest: Manifest, repo_id: str | None, metadata: dict[str, Any]) -
     source, engine, limit = manifest.source, manifest.engine, manifest.settings.limit
     tiny = engine.model_id == TINY
     on_hub = not tiny and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", engine.model_id) is not None
+    inherited = (
+        not manifest.license
+        and source.license is not None
+        and metadata.get("license") == license_metadata(source.license)["license"]
+    )
     dates = list(dict.fromkeys([manifest.created_at[:10], manifest.updated_at[:10]]))
     return {
         "begin": BEGIN,
@@ -304,17 +309,15 @@ def _values(manifest: Manifest, repo_id: str | None, metadata: dict[str, Any]) -
         "without_pairs": without,
         "pairs_per_text": f"{counts['pairs/kept'] / with_pairs:.2f}" if with_pairs else None,
         "num_rows": sum(shard.num_rows for shard in manifest.shards),
-        "kept": ", ".join(f"`{_code(name)}`" for name in manifest.kept_types),
+        "kept": ", ".join(f"`{code_span(name)}`" for name in manifest.kept_types),
         "repo_id": repo_id or "NAMESPACE/NAME",
-        "source": _linked(source.name, "datasets/", source.kind == "hub")
-        + (f", config {_markdown(source.config_name)}" if source.config_name else "")
-        + (f", split {_markdown(source.split)}" if source.split else ""),
-        "model": _linked(engine.model_id, "", on_hub),
+        "source": linked(source.name, "datasets/", source.kind == "hub")
+        + (f", config {markdown(source.config_name)}" if source.config_name else "")
+        + (f", split {markdown(source.split)}" if source.split else ""),
+        "model": linked(engine.model_id, "", on_hub),
         "tiny": tiny,
         "license": _list(metadata.get("license_name") or metadata.get("license")),
-        "license_from": "stated by whoever made the corpus"
-        if manifest.license or not source.license or metadata.get("license") != _license(source.license)["license"]
-        else "as its source states",
+        "license_from": "as its source states" if inherited else "stated by whoever made the corpus",
         "engine_name": ENGINE_NAMES.get(engine.kind, engine.kind),
         "dates": " to ".join(dates),
     }
@@ -328,7 +331,7 @@ def counts_of(manifest: Manifest, group: str) -> list[tuple[str, int]]:
 
 def words(name: str) -> str:
     """What a count is called for people. A name with an open end, such as a status, is found by its beginning."""
-    known = _data("words.yaml")
+    known = knowledge("words.yaml")
     for key in (name, *(f"{name[:at]}_*" for at, letter in enumerate(name) if letter == "_")):
         if key in known:
             return known[key].replace("*", name[len(key) - 1 :])
@@ -339,36 +342,36 @@ def _title(manifest: Manifest) -> str:
     return f"{manifest.source.name}, instruction-augmented"
 
 
-def _linked(name: str, prefix: str, on_hub: bool) -> str:
+def linked(name: str, prefix: str, on_hub: bool) -> str:
     if not on_hub or len(name) > LONGEST:
-        return _markdown(name)
-    return f"[{_markdown(name)}](https://huggingface.co/{prefix}{quote(name)})"
+        return markdown(name)
+    return f"[{markdown(name)}](https://huggingface.co/{prefix}{quote(name)})"
 
 
-def _flat(text: object) -> str:
+def flat(text: object) -> str:
     """Text on one line, without what nobody can see; only the beginning of a very long one."""
     flat = "".join(c if c.isprintable() else " " for c in str(text)[: LONGEST + 1])
     return flat if len(flat) <= LONGEST else flat[: LONGEST - 1] + "…"
 
 
-def _markdown(text: object) -> str:
+def markdown(text: object) -> str:
     """Text as itself: nothing in it that Markdown or HTML would read as a sign."""
-    return re.sub(r"([\\`*_{}\[\]<>()#|~$!&@:])", lambda found: f"&#{ord(found[0])};", _flat(text))
+    return re.sub(r"([\\`*_{}\[\]<>()#|~$!&@:])", lambda found: f"&#{ord(found[0])};", flat(text))
 
 
-def _code(text: object) -> str:
+def code_span(text: object) -> str:
     """Text for a code span inside a table: no back ticks, bars or comments, and never empty."""
-    return re.sub("[`|]|<!--", " ", _flat(text)).strip() or " "
+    return re.sub("[`|]|<!--", " ", flat(text)).strip() or " "
 
 
-def _fence(text: object) -> str:
+def fenced(text: object) -> str:
     """Text for one line of a fenced block: nothing that would close it, or the generated part."""
     flat = "".join(c if c.isprintable() else " " for c in str(text))
     return re.sub("`{3,}|<!--", lambda found: " ".join(found[0]), flat)
 
 
 @lru_cache(maxsize=8)
-def _data(name: str) -> dict[str, str]:
+def knowledge(name: str) -> dict[str, str]:
     """A file of cards/ that maps names to words."""
     loaded = yaml.safe_load((resources.find("cards") / name).read_text("utf-8"))
     if not isinstance(loaded, dict) or not all(isinstance(v, str) for v in [*loaded, *loaded.values()]):
@@ -385,5 +388,5 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         autoescape=False,  # the page is Markdown; every value goes through a filter of ours
     )
-    environment.filters |= {"md": _markdown, "code": _code, "fence": _fence, "n": "{:,}".format, "words": words}
+    environment.filters |= {"md": markdown, "code": code_span, "fence": fenced, "n": "{:,}".format, "words": words}
     return environment.get_template("corpus.md.jinja")

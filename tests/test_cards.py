@@ -377,7 +377,7 @@ def test_any_keys_and_any_prose_survive(folder: Path, extra: dict[str, Any], abo
     ours, body = split_card(card)
     extra = {key: value for key, value in extra.items() if key not in ours and key not in cards.JUDGED}
     above, below = (cards.decode_card(t.replace(BEGIN, "").replace(END, "").encode()) for t in (above, below))
-    page = cards._page({**ours, **extra}, f"{above}\n{body.strip()}\n{below}")
+    page = cards.page({**ours, **extra}, f"{above}\n{body.strip()}\n{below}")
     again = render_card(manifest, folder, "lab/x", page)
     kept, prose = split_card(again)
     assert {key: kept[key] for key in extra} == extra
@@ -396,7 +396,7 @@ def test_metadata_of_any_type_are_merged(folder: Path, theirs: dict[str, Any]) -
     assert merged["configs"][0] == ours["configs"][0]
     assert set(ours["tags"]) <= set(merged["tags"])
     assert all(merged[key] == theirs[key] for key in cards.JUDGED if theirs.get(key))
-    assert render_card(rich(), folder, None, cards._page(theirs, "x"))
+    assert render_card(rich(), folder, None, cards.page(theirs, "x"))
 
 
 # -- words
@@ -423,7 +423,7 @@ def reasons() -> Iterator[str]:
 
 
 def test_every_count_has_words() -> None:
-    found, known = set(reasons()), cards._data("words.yaml")
+    found, known = set(reasons()), cards.knowledge("words.yaml")
     assert {"malformed", "unfinished", "no_pair_parsed", "failed_timeout", "failed_status_X", "null"} <= found
     lacking = sorted(name for name in found if cards.words(name) == name.replace("_", " ") and name not in known)
     assert not lacking

@@ -200,7 +200,7 @@ def test_a_card_in_the_run_directory_is_what_a_first_push_publishes(
         hub.push(run, "tester/prose")
         assert text("tester/prose").endswith(b"Written before.\\n") and b'"tester/prose"' in text("tester/prose")
         # A shard that is sealed while the push is on its way is not named by the manifest that it uploads.
-        work = pushing._Push(failures.new_api(), part, pushing.Manifest.load(part), "tester/moving", None)
+        work = pushing._Push(failures.new_api(), pushing.publication(part), "tester/moving", None)
         done = (run / "manifest.json").read_text()
         before = (part / "manifest.json").read_text()
         (part / "manifest.json").write_text(done)

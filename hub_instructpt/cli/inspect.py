@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from hub_instructpt import cards
+from hub_instructpt import cards, hub
+from hub_instructpt.mixing import card as mixture_card
+from hub_instructpt.mixing.manifest import Mixture
 from hub_instructpt.runs.files import is_being_written
 from hub_instructpt.runs.manifest import Manifest
 
@@ -19,6 +21,9 @@ def status(
     folder: RunDirectory, json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False
 ) -> None:
     """Say how far a run is, and what became of its rows."""
+    if hub.is_mixture(folder):
+        _show_mixture(folder, json)
+        return
     manifest = Manifest.load(folder)
     facts = _facts(folder, manifest)
     if json:
@@ -48,20 +53,27 @@ def status(
 
 def card(folder: RunDirectory) -> None:
     """Write the dataset card of a run again, from its manifest."""
-    typer.echo(str(cards.write_card(folder)))
+    write = mixture_card.write_card if hub.is_mixture(folder) else cards.write_card
+    typer.echo(str(write(folder)))
+
+
+def _show_mixture(folder: Path, json: bool) -> None:
+    mixture = Mixture.load(folder)
+    if json:
+        typer.echo(mixture.model_dump_json(indent=2, exclude={"shards", "packed"}))
+        return
+    typer.echo(f"{'state':<20} {_state(folder, mixture.finished)}")
+    typer.echo(f"{'texts':<20} {mixture.num_texts:,}, in {len(mixture.shards):,} shards")
+    for name, reached in mixture.reached.items():
+        tokens = "" if reached.tokens is None else f", {reached.tokens:,} tokens"
+        typer.echo(f"{name:<20} {reached.texts:,} texts ({100 * reached.texts_share:.1f} %){tokens}")
 
 
 def _facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
     known = manifest.source.num_rows
     limit = manifest.settings.limit
-    if manifest.finished:
-        state = "finished"
-    elif is_being_written(folder):
-        state = "running"
-    else:
-        state = "stopped; the same command goes on"
     return {
-        "state": state,
+        "state": _state(folder, manifest.finished),
         "rows": manifest.next_row,
         "total_rows": limit if known is None else min(known, limit or known),
         "shards": len(manifest.shards),
@@ -71,6 +83,12 @@ def _facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "counts": dict(sorted(manifest.counts.items())),
         "engine": manifest.engine.model_dump(),
     }
+
+
+def _state(folder: Path, finished: bool) -> str:
+    if finished:
+        return "finished"
+    return "running" if is_being_written(folder) else "stopped; the same command goes on"
 
 
 def _journaled(folder: Path) -> int:

@@ -11,7 +11,7 @@ from hub_instructpt import hub
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or a mixture.")],
     repo_id: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The dataset repo.")],
     private: Annotated[bool | None, typer.Option("--private/--public", help="Visibility of a new repo.")] = None,
 ) -> None:

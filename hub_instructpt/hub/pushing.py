@@ -1,4 +1,4 @@
-"""A run, pushed to the Hub as a dataset repo.
+"""A run or a mixture, pushed to the Hub as a dataset repo.
 
 Keeps true: a push is one commit, so a reader sees the old state or the new one and nothing between: shards, manifest,
 card, and the removal of shards that the manifest no longer names. What others wrote in the card meanwhile is kept: a
@@ -23,11 +23,12 @@ import huggingface_hub.utils
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
-from hub_instructpt.cards import DATA_FILES, decode_card, read_card, render_card
+from hub_instructpt.cards import DATA_FILES, decode_card, read_card
 from hub_instructpt.errors import HubError, HubInstructPTError, RunDirectoryError, SettingsError
 from hub_instructpt.hub.failures import AGAIN, check_token, is_passing, new_api, status_of, told, wait_before_next
+from hub_instructpt.hub.publications import Publication, publication
 from hub_instructpt.runs.files import sha256
-from hub_instructpt.runs.manifest import MANIFEST, Manifest
+from hub_instructpt.runs.manifest import MANIFEST
 from hub_instructpt.version import __version__
 
 TRIES = 6
@@ -51,10 +52,10 @@ class Pushed:
 
 
 def push(folder: Path, repo_id: str, *, private: bool | None = None) -> Pushed:
-    """Push a run to a dataset repo, in one commit; the repo is made when there is none.
+    """Push a run or a mixture to a dataset repo, in one commit; the repo is made when there is none.
 
     Args:
-        folder: the run directory. An unfinished run may be pushed; its card says so.
+        folder: its directory. An unfinished one may be pushed; its card says so.
         repo_id: NAMESPACE/NAME.
         private: visibility of a new repo; None takes the namespace's default.
 
@@ -64,9 +65,9 @@ def push(folder: Path, repo_id: str, *, private: bool | None = None) -> Pushed:
         CardError: the card there is broken, so that what a person wrote could be lost.
     """
     _check_repo_id(repo_id)
-    manifest = Manifest.load(folder)
-    _check_files(folder, manifest)
-    work, doing = _Push(new_api(), folder, manifest, repo_id, private), f"push to {repo_id}"
+    published = publication(folder)
+    _check_files(published)
+    work, doing = _Push(new_api(), published, repo_id, private), f"push to {repo_id}"
     check_token(doing)
     for attempt in range(1, TRIES + 1):
         try:
@@ -98,8 +99,7 @@ class _Push:
     """One push, tried until it is through. `reached` tells that the Hub has answered, `sent` that it got a commit."""
 
     api: HfApi
-    folder: Path
-    manifest: Manifest
+    published: Publication
     repo_id: str
     private: bool | None
     reached: bool = field(default=False, init=False)
@@ -121,14 +121,12 @@ class _Push:
             return self._pushed(there.commit, self.sent)
         # Everything but the commit itself can be done twice without a trace.
         self.sent = True
-        pairs = self.manifest.counts["pairs/kept"]
-        summary = f"{len(self.manifest.shards):,} shards, {pairs:,} instruction-response pairs"
         commit = self.api.create_commit(
             self.repo_id,
             operations,
             repo_type="dataset",
             parent_commit=there.commit,
-            commit_message=f"{summary} (hub-instructpt {__version__})",
+            commit_message=f"{self.published.summary} (hub-instructpt {__version__})",
         )
         return self._pushed(commit.oid, True)
 
@@ -200,13 +198,12 @@ class _Push:
 
     def _operations(self, there: _There) -> list[CommitOperationAdd | CommitOperationDelete]:
         """What makes the repo hold this run and nothing of an earlier one. Files that are there are not sent again."""
-        shards = {shard.path: shard.sha256 for shard in self.manifest.shards}
-        # From memory: a run that goes on may have sealed more since, and the manifest must name what is sent with it.
-        manifest = self.manifest.model_dump_json(indent=1) + "\n"
-        earlier = read_card(self.folder) if there.card is None else there.card
-        card = render_card(self.manifest, self.folder, self.repo_id, earlier)
+        folder, manifest = self.published.folder, self.published.manifest
+        shards = {shard.path: shard.sha256 for shard in self.published.shards}
+        earlier = read_card(folder) if there.card is None else there.card
+        card = self.published.card(self.repo_id, earlier)
         return [
-            *(CommitOperationAdd(p, self.folder / p) for p, digest in shards.items() if there.files.get(p) != digest),
+            *(CommitOperationAdd(p, folder / p) for p, digest in shards.items() if there.files.get(p) != digest),
             *([CommitOperationAdd(MANIFEST, manifest.encode())] if there.manifest != manifest else []),
             *([CommitOperationAdd(CARD, card.encode())] if there.card != card else []),
             *(CommitOperationDelete(path) for path in sorted(there.files) if _is_shard(path) and path not in shards),
@@ -214,7 +211,7 @@ class _Push:
 
 
 def _is_shard(path: str) -> bool:
-    return re.fullmatch(r"data/train-\d{5,}\.parquet", path) is not None
+    return re.fullmatch(r"(data|packed)/train-\d{5,}\.parquet", path) is not None
 
 
 def _is_ours(manifest: str | None) -> bool:
@@ -223,7 +220,8 @@ def _is_ours(manifest: str | None) -> bool:
         found = json.loads(manifest or "")
     except ValueError:
         return False
-    return isinstance(found, dict) and {"format", "source", "engine", "shards"} <= found.keys()
+    keys = found.keys() if isinstance(found, dict) else set()
+    return {"format", "source", "engine", "shards"} <= keys or {"format", "parts", "reached", "shards"} <= keys
 
 
 @contextlib.contextmanager
@@ -252,10 +250,12 @@ def _check_repo_id(repo_id: str) -> None:
         )
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
-    if not manifest.shards:
-        raise RunDirectoryError(f"{folder} has no sealed shard yet.", advice="Run `hub-instructpt augment` on.")
-    for shard in manifest.shards:
-        path = folder / shard.path
+def _check_files(published: Publication) -> None:
+    if not published.shards:
+        raise RunDirectoryError(
+            f"{published.folder} has no sealed shard yet.", advice="Run `hub-instructpt augment` on, or `mix`."
+        )
+    for shard in published.shards:
+        path = published.folder / shard.path
         if not path.is_file() or path.stat().st_size != shard.num_bytes or sha256(path) != shard.sha256:
             raise RunDirectoryError(f"{path} is missing or not as it was sealed.", advice="Restore it from a copy.")

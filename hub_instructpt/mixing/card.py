@@ -51,12 +51,12 @@ def render_card(mixture: Mixture, folder: Path, repo_id: str | None = None, earl
     theirs, body = cards.split_card(earlier or "")
     metadata = dict(ours)
     if theirs:
-        metadata = cards.merge_metadata(_without(theirs), ours, cards._written(body))
+        metadata = cards.merge_metadata(_without(theirs), ours, cards.written_before(body))
     if mixture.packed:
         metadata |= _with_packed(metadata, mixture, folder)
     values = _values(mixture, repo_id)
-    part = _template().render(values, written=cards._digests(ours)).strip()
-    return cards._page(metadata, cards.merge_body(body, part))
+    part = _template().render(values, written=cards.digests(ours)).strip()
+    return cards.page(metadata, cards.merge_body(body, part))
 
 
 def card_metadata(mixture: Mixture, folder: Path) -> dict[str, Any]:
@@ -64,9 +64,9 @@ def card_metadata(mixture: Mixture, folder: Path) -> dict[str, Any]:
     sources = [_origin(part) for part in mixture.parts]
     languages = [code for part in mixture.parts for code in part.source.language or []]
     metadata: dict[str, Any] = {
-        "pretty_name": cards._flat(_title(mixture)),
+        "pretty_name": cards.flat(_title(mixture)),
         **_license(mixture.parts),
-        **cards._language(list(dict.fromkeys(languages))),
+        **cards.language_metadata(list(dict.fromkeys(languages))),
         "task_categories": ["text-generation"],
         "size_categories": [next((name for bound, name in cards.SIZES.items() if mixture.num_texts < bound), "n>1T")],
         "source_datasets": list(dict.fromkeys(source for source in sources if source)),
@@ -87,7 +87,7 @@ def _license(parts: list[PartFacts]) -> dict[str, Any]:
     if not names:
         return {}
     if len(names) == 1 and all(part.license for part in parts):
-        return dict(cards._license(names))
+        return dict(cards.license_metadata(names))
     return {"license": "other", "license_name": ", ".join(names)}
 
 
@@ -164,7 +164,7 @@ def _values(mixture: Mixture, repo_id: str | None) -> dict[str, Any]:
         "title": _title(mixture),
         "forms": FORMS,
         "origins": {
-            part.name: cards._linked(_origin(part) or part.source.name, "datasets/", bool(_origin(part)))
+            part.name: cards.linked(_origin(part) or part.source.name, "datasets/", bool(_origin(part)))
             for part in mixture.parts
         },
         "num_tokens": sum(reached.tokens or 0 for reached in mixture.reached.values()),
@@ -193,7 +193,7 @@ def _template() -> jinja2.Template:
         autoescape=False,  # the page is Markdown; every value goes through a filter
     )
     environment.filters |= {
-        "md": cards._markdown, "code": cards._code, "fence": cards._fence, "n": "{:,}".format, "words": cards.words,
+        "md": cards.markdown, "code": cards.code_span, "fence": cards.fenced, "n": "{:,}".format, "words": cards.words,
         "percent": _percent,
     }  # fmt: skip
     return environment.get_template(TEMPLATE)
