@@ -75,7 +75,7 @@ def _facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
     return {
         "state": _state(folder, manifest.finished),
         "rows": manifest.next_row,
-        "total_rows": limit if known is None else min(known, limit or known),
+        "total_rows": manifest.next_row if manifest.finished else min(filter(None, (known, limit)), default=None),
         "shards": len(manifest.shards),
         "journaled": 0 if manifest.finished else _journaled(folder),
         "pairs": manifest.counts["pairs/kept"],
