@@ -89,7 +89,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--contexts", type=int, default=400, help="contexts of each set at most, drawn with seed 0")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+    parser.add_argument("--contexts", type=int, default=300, help="contexts of each set at most, drawn with seed 0")
     parser.add_argument("--new-tokens", type=int, default=400)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
@@ -99,7 +100,7 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
     records = corpus.held_out_records(args.data)
-    for name in SETS:
+    for name in args.sets:
         contexts = sorted({record["context"] for record in records[name]})
         contexts = random.Random(0).sample(contexts, min(args.contexts, len(contexts)))
         started = time.monotonic()
