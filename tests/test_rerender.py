@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ from tests.doubles.plain_http import ask
 SMALL = ("--max-new-tokens", 24, "--rows-per-shard", 5)
 
 
-def rows_of(folder: Path) -> list[dict[str, object]]:
+def rows_of(folder: Path) -> list[dict[str, Any]]:
     return [row for path in sorted((folder / "data").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
@@ -69,3 +70,20 @@ def test_what_can_not_be_rendered_is_said_in_one_line(run: Path, tmp_path: Path)
     none = run_cli("render", tmp_path, "--out", tmp_path / "none")
     assert none.returncode == 2
     assert "holds no run" in none.stderr
+
+
+def test_a_mode_can_be_asked_for(run: Path, tmp_path: Path) -> None:
+    done = run_cli("render", run, "--mode", "inverted", "--out", tmp_path / "inverted")
+    assert done.returncode == 0, done.stderr
+    with_pairs = [row for row in rows_of(tmp_path / "inverted") if row["num_pairs"]]
+    assert with_pairs
+    for row in with_pairs:
+        context = row["examples"][0]["context"]
+        assert row["text"].endswith(context)
+        assert not row["text"].startswith(context)
+    other = run_cli("render", run, "--mode", "dialogue", "--out", tmp_path / "inverted")
+    assert other.returncode == 2
+    assert "--mode was 'inverted', now it is 'dialogue'" in other.stderr
+    unknown = run_cli("render", run, "--mode", "haiku", "--out", tmp_path / "haiku")
+    assert unknown.returncode == 2
+    assert "classic, dialogue" in unknown.stderr

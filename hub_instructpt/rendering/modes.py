@@ -57,6 +57,26 @@ def draw_plan(draws: Draws, fewest_pairs: int) -> Plan:
     )
 
 
+NAMES = (*(mode for _, mode in SHARES), "inverted")
+"""What a rendering can be asked to look like throughout."""
+
+
+def plan_for(name: str, drawn: Plan, fewest_pairs: int) -> Plan:
+    """The shape that was asked for, where the text has the pairs for it; else the one that was drawn.
+
+    Args:
+        name: one of `NAMES`.
+        drawn: by `draw_plan`.
+        fewest_pairs: of the text's shots.
+    """
+    if name == "inverted":
+        return Plan("classic", inverted=True, answer_first=False)
+    if fewest_pairs < 2 and name not in [mode for _, mode in SHARES_OF_FEW_PAIRS]:
+        return drawn
+    mode = next(mode for _, mode in SHARES if mode == name)
+    return Plan(mode, inverted=False, answer_first=drawn.answer_first and mode in _ANSWER_FIRST)
+
+
 def write_shot(plan: Plan, style: Style, context: str, questions: Sequence[Shown]) -> str:
     """One context with its pairs. A context without pairs stands alone."""
     if not questions:

@@ -61,6 +61,7 @@ class Settings(_Strict):
     rows_per_shard: int
     limit: int | None
     seed: int
+    mode: str | None = None
     prompt_format: str = PROMPT_FORMAT
 
 
