@@ -395,7 +395,8 @@ def test_no_hub_at_all_is_said_within_seconds(run: Path, web_page: str, hub: str
         assert done.stderr.count("\n") == 1, done.stderr
         assert done.stderr.startswith("hub-instructpt: Can not push to tester/x") or "answers, but" in done.stderr
         assert said in done.stderr
-    assert ask(hub, "/_double/requests").json == []
+    # A request of an earlier test may be written down late, when it was given up in the middle.
+    assert [seen for seen in ask(hub, "/_double/requests").json if "tester/x" in seen["path"]] == []
 
 
 def test_a_traceback_shows_no_token(run: Path, hub: str) -> None:
