@@ -1,39 +1,69 @@
 """SQuAD 1.1: questions of crowd workers about paragraphs of Wikipedia, each answer a span of its paragraph.
 
-Source: https://rajpurkar.github.io/SQuAD-explorer/ (Hub: rajpurkar/squad). Licence: CC BY-SA 4.0.
-
-Row in (one article of the release):
-    {"title": "…", "paragraphs": [{"context": "…", "qas": [{"question": "…", "answers": [{"text": "…"}]}]}]}
-Flat rows {"context", "question", "answer"} and grouped rows {"context", "qas": [{"question", "answer"}]}, the two
-forms in which parts of the train split circulate, are read too.
+The Hub has a row a question, the release an article; grouped rows {"context", "qas": [{"question", "answer"}]} and flat
+rows with a single `answer`, the forms in which parts of the train split circulate, are read too. Of several gold
+answers the first is taken.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-SOURCE = {
-    "name": "squad",
-    "homepage": "https://rajpurkar.github.io/SQuAD-explorer/",
-    "hub_id": "rajpurkar/squad",
-    "licence": "CC BY-SA 4.0",
-    "qa_type": "extractive",
-}
+from hub_instructpt.collection import Hub, Licence, Question, Release, Row, Source
+from hub_instructpt.collection.files import json_items
 
 
-def _pairs(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def questions(row: Row) -> Iterator[Question]:
     for paragraph in row.get("paragraphs", [row]):
         for qa in paragraph.get("qas", [paragraph]):
-            answer = qa["answer"] if "answer" in qa else next((a["text"] for a in qa["answers"]), "")
-            yield paragraph["context"], qa["question"], answer
+            yield Question(paragraph["context"], qa["question"], _first_answer(qa))
 
 
-def records(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One record for each paragraph, with all its questions; of several gold answers the first."""
-    grouped: dict[str, dict[str, str]] = {}
-    for row in rows:
-        for context, question, answer in _pairs(row):
-            if question.strip() and answer.strip():
-                grouped.setdefault(context, {}).setdefault(question.strip(), answer.strip())
-    for context, pairs in grouped.items():
-        qa_list = [{"Q": question, "A": answer} for question, answer in pairs.items()]
-        yield {"context": context, "QA_list": qa_list, "QA_type": SOURCE["qa_type"], "rc_name": SOURCE["name"]}
+def _first_answer(qa: dict[str, Any]) -> str:
+    if "answer" in qa:
+        return str(qa["answer"])
+    answers = qa["answers"]
+    # A dict of lists (Sequence of a struct, as older exports have it) or a list of dicts.
+    texts = answers["text"] if isinstance(answers, dict) else [answer["text"] for answer in answers]
+    return str(next(iter(texts), ""))
+
+
+SOURCE = Source(
+    name="squad",
+    title="Questions of crowd workers about paragraphs of Wikipedia, each answer a span of its paragraph.",
+    homepage="https://rajpurkar.github.io/SQuAD-explorer/",
+    hub=Hub("rajpurkar/squad", configs=("plain_text",), num_rows=87_599),
+    licence=Licence("CC BY-SA 4.0", "cc-by-sa-4.0", share_alike=True),
+    citation="""@inproceedings{rajpurkar-etal-2016-squad,
+  title = {{SQ}u{AD}: 100,000+ Questions for Machine Comprehension of Text},
+  author = {Rajpurkar, Pranav and Zhang, Jian and Lopyrev, Konstantin and Liang, Percy},
+  booktitle = {Proceedings of EMNLP},
+  year = {2016},
+  url = {https://aclanthology.org/D16-1264}
+}""",
+    qa_type="extractive",
+    questions=questions,
+    example=(
+        {
+            "id": "5733be284776f41900661182",
+            "title": "River_Wharfe",
+            "context": "The River Wharfe rises near Beckermonds and joins the Ouse below Cawood.",
+            "question": "Where does the Wharfe join the Ouse?",
+            "answers": {"text": ["below Cawood"], "answer_start": [59]},
+        },
+        {
+            "context": "The River Wharfe rises near Beckermonds and joins the Ouse below Cawood.",
+            "QA_list": [{"Q": "Where does the Wharfe join the Ouse?", "A": "below Cawood"}],
+            "QA_type": "extractive",
+            "rc_name": "squad",
+        },
+    ),
+    release=[
+        Release("*dev-v1.*.json", json_items("data")),
+        Release("*train-v1.*.json", json_items("data")),
+        Release("train_part_*.json", json_items()),
+        Release("grouped_*.json", json_items()),
+    ],
+    extractive=True,
+)
+
+records = SOURCE.records
