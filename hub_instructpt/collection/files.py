@@ -58,8 +58,10 @@ def table_rows(delimiter: str = "\t", *, header: tuple[str, ...] | None = None) 
     """A reader of a table with a header line, or with the columns given. Commas are read with quotes, tabs without."""
 
     def read(path: Path) -> Iterator[Row]:
-        quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
         with opened(path) as lines:
-            yield from csv.DictReader(lines, fieldnames=header, delimiter=delimiter, quoting=quoting)
+            if delimiter == "\t":
+                yield from csv.DictReader(lines, header, delimiter="\t", quoting=csv.QUOTE_NONE)
+            else:
+                yield from csv.DictReader(lines, header, delimiter=delimiter)
 
     return read

@@ -40,7 +40,7 @@ class Record(TypedDict):
     rc_name: str
 
 
-class Rejected(Exception):  # noqa: N818  an outcome, not an error: it never leaves `collection`
+class Rejected(Exception):
     """Raised by a converter for a row or a question that can not be used.
 
     Args:
