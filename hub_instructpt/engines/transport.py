@@ -1,8 +1,8 @@
-"""HTTP, bought and not built: one small module between us and aiohttp.
+"""HTTP, in two lanes: plain_http.py to servers without TLS or proxy, aiohttp to all others.
 
-Rust clients cost a third of its CPU time. But pyreqwest's runtime does not survive a fork (`Dataset.map(num_proc=…)`
-forks), it goes on with requests that nobody waits for any more, which keeps a server's permits, and it was seen to
-abort the interpreter at exit. About 2,000 requests a second on one core are many more than a server answers.
+Rust clients would cost as little as the plain lane. But pyreqwest's runtime does not survive a fork
+(`Dataset.map(num_proc=…)` forks), it goes on with requests that nobody waits for any more, which keeps a server's
+permits, and it was seen to abort the interpreter at exit.
 
 Keeps true: an answer is returned whole or not at all; every failure is a `TransportFailure` with one of three kinds.
 A request as a whole, body included, has a time limit; one that is cancelled closes its connection, so that the server
@@ -15,40 +15,14 @@ from __future__ import annotations
 import io
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import urlsplit
 
 import aiohttp
 
-CONNECT_SECONDS = 10.0
+from hub_instructpt.engines.answers import CONNECT_SECONDS, Response, TransportFailure
+from hub_instructpt.engines.plain_http import PlainHTTP
 
-FailureKind = Literal["unreachable", "timeout", "broken"]
-
-
-class TransportFailure(Exception):
-    """No whole answer came back.
-
-    `unreachable`: no connection could be made. `timeout`: the time limit passed. `broken`: the connection was cut,
-    or what came over it was not HTTP.
-    """
-
-    def __init__(self, kind: FailureKind) -> None:
-        super().__init__(kind)
-        self.kind: FailureKind = kind
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """An HTTP answer: status, headers and the whole body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        """A header by its name in lower case."""
-        return self.headers.get(name)
+__all__ = ["Response", "Transport", "TransportFailure"]
 
 
 class Transport:
@@ -61,12 +35,8 @@ class Transport:
 
     def __init__(self, *, timeout_seconds: float, headers: Mapping[str, str] | None = None) -> None:
         self._timeout_seconds = timeout_seconds
-        self._session = aiohttp.ClientSession(
-            headers={"content-type": "application/json", **(headers or {})},
-            # Concurrency is limited by the engine; a second limit here would only hide it.
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._headers = {"content-type": "application/json", **(headers or {})}
+        self._lanes: dict[str, PlainHTTP | _General] = {}
 
     async def request(
         self, method: str, url: str, body: bytes | None = None, *, timeout_seconds: float | None = None
@@ -76,16 +46,47 @@ class Transport:
         Raises:
             TransportFailure: no whole answer came.
         """
-        timeout = aiohttp.ClientTimeout(total=timeout_seconds or self._timeout_seconds, sock_connect=CONNECT_SECONDS)
+        slash = url.find("/", url.find("//") + 2)
+        origin, path = (url, "/") if slash < 0 else (url[:slash], url[slash:])
+        lane = self._lanes.get(origin) or self._open(origin)
+        return await lane.request(method, path, body, timeout_seconds or self._timeout_seconds)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for lane in self._lanes.values():
+            await lane.aclose()
+        self._lanes.clear()
+
+    def _open(self, origin: str) -> PlainHTTP | _General:
+        proxy = _proxy_for(origin)
+        plain = proxy is None and origin.lower().startswith("http://")
+        lane = PlainHTTP(origin, self._headers) if plain else _General(origin, self._headers, proxy)
+        self._lanes[origin] = lane
+        return lane
+
+
+class _General:
+    """The lane over aiohttp: TLS, proxies, and whatever else lies between us and a server."""
+
+    def __init__(self, origin: str, headers: Mapping[str, str], proxy: str | None) -> None:
+        self._origin, self._proxy = origin, proxy
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            # Concurrency is limited by the engine; a second limit here would only hide it.
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def request(self, method: str, path: str, body: bytes | None, timeout_seconds: float) -> Response:
+        timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=CONNECT_SECONDS)
         # A large body in one piece makes aiohttp warn, however short it blocks the loop.
         data = io.BytesIO(body) if body is not None and len(body) >= 2**20 else body
         try:
             async with self._session.request(
-                method, url, data=data, timeout=timeout, allow_redirects=False, proxy=_proxy_for(url)
+                method, self._origin + path, data=data, timeout=timeout, allow_redirects=False, proxy=self._proxy
             ) as response:
                 content = await response.read()
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                return Response(response.status, headers, content)
+                return Response(response.status, response.raw_headers, content)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise TransportFailure("unreachable") from None
         except TimeoutError:
@@ -100,12 +101,11 @@ class Transport:
             raise TransportFailure("broken") from None
 
     async def aclose(self) -> None:
-        """Close all connections."""
         await self._session.close()
 
 
-def _proxy_for(url: str) -> str | None:
+def _proxy_for(origin: str) -> str | None:
     # aiohttp's own `trust_env` would also send what ~/.netrc holds, and refuse to beside a key.
-    parts = urlsplit(url)
+    parts = urlsplit(origin)
     host = parts.hostname or ""
     return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
