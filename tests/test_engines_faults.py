@@ -276,11 +276,11 @@ OPENAI = http({"object": "list", "data": [{"id": "m", "object": "model"}]})
 @pytest.mark.parametrize(
     ("routes", "otherwise", "says"),
     [
-        ({}, PAGE, "not a text-generation server"),
-        ({}, http(b"", 404), "not a text-generation server"),
-        ({"/info": http({"name": "other"})}, http(b"", 404), "not a text-generation server"),
-        ({"/info": http([1, 2])}, http([1]), "not a text-generation server"),
-        ({"/v1/models": OPENAI}, http(b"", 404), "OpenAI-compatible"),
+        ({}, PAGE, "not a text-generation-inference server"),
+        ({}, http(b"", 404), "not a text-generation-inference server"),
+        ({"/info": http({"name": "other"})}, http(b"", 404), "not a text-generation-inference server"),
+        ({"/info": http([1, 2])}, http([1]), "not a text-generation-inference server"),
+        ({"/v1/models": OPENAI}, http(b"", 404), r"openai\+http"),
         ({}, http(b"", 308, location="https://elsewhere.invalid/info"), "redirects"),
     ],
 )

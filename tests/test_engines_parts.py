@@ -15,10 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub_instructpt.engines.http_protocol import Question, Trouble, judge, positive, seconds_of
 from hub_instructpt.engines.limiter import Limiter
 from hub_instructpt.engines.retries import Retries, RetryPolicy, is_passing
-from hub_instructpt.engines.tgi_protocol import Answer, Trouble, details_of, judge, positive, readable, seconds_of
+from hub_instructpt.engines.tgi_protocol import details_of, generating, ids_of
 from hub_instructpt.engines.transport import Response, Transport, TransportFailure
+from hub_instructpt.records import Completion, SamplingParams
 from tests.raw_server import answering, http, talking
 
 ACTIONS = st.lists(
@@ -156,15 +158,24 @@ JSON = st.recursive(
 
 @given(status=st.integers(100, 599), body=st.binary() | st.text().map(str.encode), sent=st.text())
 def test_no_answer_of_a_server_makes_reading_it_raise(status: int, body: bytes, sent: str) -> None:
-    got = judge("/generate", Response(status, {}, body), sent)
-    assert isinstance(got, Answer | Trouble)
+    response = Response(status, {}, body)
+    assert isinstance(judge(response, sent), Trouble)
+    assert ids_of(response) is None or all(isinstance(one, int) for one in ids_of(response) or ())
+    got = generating("a prompt", SamplingParams()).read(response)
+    assert got is None or isinstance(got, Completion | Question)
 
 
 @given(value=JSON)
 def test_no_json_makes_reading_it_raise(value: Any) -> None:
-    readable("/tokenize", value)
-    if readable("/generate", value):
-        assert isinstance(value["generated_text"], str)
+    try:
+        body = orjson.dumps(value)
+    except orjson.JSONEncodeError:  # lone surrogates, numbers of more than 64 bits
+        return
+    got = generating("a prompt", SamplingParams()).read(Response(200, {}, body))
+    while isinstance(got, Question):
+        got = got.read(Response(200, {}, body))
+    assert got is None or isinstance(got.text, str)
+    ids_of(Response(200, {}, body))
     text, number = details_of({"details": value})
     assert isinstance(text, str)
     assert number is None or number > 0
@@ -177,8 +188,7 @@ def test_no_error_ever_holds_a_prompt_or_a_key(prompt: str, around: str, key: st
         body = orjson.dumps({"error": f"{around}{prompt}{around}", "error_type": f"{key}{around}"})
     except orjson.JSONEncodeError:  # lone surrogates
         return
-    got = judge("/generate", Response(500, {}, body), prompt, key)
-    assert isinstance(got, Trouble)
+    got = judge(Response(500, {}, body), prompt, key)
     assert got.told == "answered 500 (no reason given)"
 
 

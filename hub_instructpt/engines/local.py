@@ -20,14 +20,12 @@ from typing import Any
 from hub_instructpt.engines import local_model
 from hub_instructpt.engines.base import HomeLoop, rebuild
 from hub_instructpt.engines.local_model import LocalModel
+from hub_instructpt.engines.options import OF_SERVERS, refuse
 from hub_instructpt.errors import EngineUnavailable, RequestFailed, SettingsError
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
 
 TINY_SYNTHESIZER = Path(__file__).parent.parent / "tiny_synthesizer"
 TINY_ID = "hub-instructpt/tiny-synthesizer"
-
-# Options that only servers have mean nothing here, and are no mistake either.
-OF_SERVERS = {"api_key", "timeout_seconds", "connect_seconds", "retry", "bos", "eos"}
 
 _log = logging.getLogger(__name__)
 
@@ -69,9 +67,8 @@ class LocalEngine:
             "batch_size": batch_size,
             "concurrency": concurrency,
         }
-        unknown = set(ignored) - OF_SERVERS
-        if unknown:
-            raise SettingsError(f"The local engine has no option {sorted(unknown)[0]!r}.")
+        # Options that only servers have mean nothing here, and are no mistake either: one call opens either.
+        refuse(set(ignored) - OF_SERVERS, "local")
         if batch_size < 1:
             raise SettingsError(f"batch_size must be at least 1, not {batch_size}.")
         if concurrency is not None and concurrency < 1:

@@ -6,6 +6,8 @@ Three kinds of trouble have three bounds, because they mean different things:
     unreachable  no connection: it may be restarting. Bounded by time; then the engine as a whole is gone.
     error        424, 5xx, a timeout, a cut or unreadable answer. It may be this very prompt: bounded by attempts.
 
+A fourth, `asleep`, has its bound elsewhere (waking.py): it is the server's sleep that lasts, whoever waits for it.
+
 Keeps true: waits are jittered, so that requests which failed together do not come back together; 4xx answers that
 speak about the request itself are never asked again. Does not know HTTP clients or prompts.
 """
@@ -17,7 +19,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-TroubleKind = Literal["busy", "unreachable", "error"]
+TroubleKind = Literal["busy", "unreachable", "asleep", "error"]
 
 
 def is_passing(status: int) -> bool:
@@ -53,6 +55,16 @@ class Retries:
     _errors: int = 0
     _since: dict[TroubleKind, float] = field(default_factory=dict)
     _in_a_row: int = 0
+    _asleep_at: int | None = None
+
+    def is_asleep(self, answers: int) -> bool:
+        """Whether the server may be asleep, after so many answers to anybody.
+
+        It is not when others were answered since this prompt first met the sign of sleep: then it is the prompt.
+        """
+        if self._asleep_at is None:
+            self._asleep_at = answers
+        return self._asleep_at == answers
 
     def next_wait(self, trouble: TroubleKind, *, weight: int = 1, asked_for_seconds: float = 0.0) -> float | None:
         """Seconds to wait before the next try, or None when the bound is reached.
@@ -69,7 +81,7 @@ class Retries:
             self._since.clear()
             if self._errors >= policy.max_attempts:
                 return None
-        else:
+        elif trouble != "asleep":
             bound = policy.busy_seconds if trouble == "busy" else policy.unreachable_seconds
             # A full server is there, and one that is away is not full: each bound is on one kind without a break.
             self._since = {trouble: self._since.get(trouble, now)}

@@ -1,63 +1,17 @@
-"""What is written to a TGI server and read from it: parameters, answers, and troubles by their status.
+"""What is written to a TGI server and read from it: parameters, completions, token counts.
 
-Error bodies are JSON, plain text or empty, whatever the status: the status decides. What the server says of an error is
-repeated only where it can not be a piece of what was sent.
-
-Keeps true: nothing that a server answers raises here. Does not know connections, retries or limits.
+Keeps true: nothing that a server answers raises here. Does not know connections, retries, limits or other servers.
 """
 
 from __future__ import annotations
 
-import re
-import time
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any
 
-import orjson
-
-from hub_instructpt.engines.retries import TroubleKind, is_passing
-from hub_instructpt.engines.transport import Response, TransportFailure
-from hub_instructpt.errors import RequestFailed, SettingsError
-from hub_instructpt.records import SamplingParams
-
-# The words in which TGI itself speaks of errors. They may stand in a prompt too, and give nothing of it away.
-_OWN_WORDS = """
-all allocate and best_of body bytes cannot could cuda data deserialize details during empty error exceeded
-expected failed fewer field for from gave generation given has have incomplete input inputs into invalid json
-length less limit map max_new_tokens memory missing model must not null number out overloaded parse payload positive
-request requests sequence server set size small stop strictly string target temperature than the this token
-tokens top_p total tried truncate type unexpected unhealthy unknown validation value was with
-"""
-_OWN = frozenset(_OWN_WORDS.split())
-_LONGEST_MESSAGE = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A readable answer: its JSON and the response that it came in."""
-
-    value: Any
-    response: Response
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """A try that ended without an answer.
-
-    Attributes:
-        kind: what bounds further tries; `key` and `final` mean that there are none.
-        reason: a short word for counting.
-        told: goes on from "The server …".
-        weight: how many errors it counts for.
-        asked_for_seconds: the server's Retry-After.
-    """
-
-    kind: TroubleKind | Literal["key", "final"]
-    reason: str
-    told: str
-    weight: int = 1
-    asked_for_seconds: float = 0.0
+from hub_instructpt.engines.http_protocol import Question, json_bytes, json_of, positive
+from hub_instructpt.engines.transport import Response
+from hub_instructpt.errors import SettingsError
+from hub_instructpt.records import Completion, FinishReason, SamplingParams
 
 
 def parameters_of(sampling: SamplingParams) -> dict[str, Any]:
@@ -75,54 +29,45 @@ def parameters_of(sampling: SamplingParams) -> dict[str, Any]:
     return parameters | ({"top_p": sampling.top_p} if sampling.top_p < 1.0 else {})  # 1.0 is an error there
 
 
-def body_of(request: dict[str, Any]) -> bytes:
-    """A request as JSON.
+@lru_cache(maxsize=64)
+def _tail(sampling: SamplingParams, details: bool) -> bytes:
+    """What follows the prompt in the body of /generate. The same for a whole run, so it is encoded once."""
+    parameters = {**parameters_of(sampling), **({"details": True} if details else {})}
+    return b',"parameters":' + json_bytes(parameters) + b"}"
 
-    Raises:
-        RequestFailed: for text that no JSON can hold.
+
+def generating(sent: str, sampling: SamplingParams) -> Question[Completion | Question[Completion]]:
+    """Asks for the completion of a text, which is sent as it stands.
+
+    The answer is the completion, or another question where the text was lost: TGI answers "" when the last token cuts
+    a character in two, and the tokens, which `details` brings, still tell it.
     """
-    try:
-        return orjson.dumps(request)
-    except orjson.JSONEncodeError:
-        raise RequestFailed(
-            "A prompt is not valid Unicode: it holds lone surrogates.", reason="not_unicode", attempts=0, passing=False
-        ) from None
+    head = b'{"inputs":' + json_bytes(sent)
+
+    def read(response: Response) -> Completion | Question[Completion] | None:
+        answer = json_of(response.body)
+        text = answer.get("generated_text") if isinstance(answer, dict) else None
+        if not isinstance(text, str):
+            return None
+        generated = positive(response.header("x-generated-tokens"))
+        if not text and generated != 1:  # one token is the end of the sequence, and no loss
+            return Question("/generate", head + _tail(sampling, True), sent, lambda again: _joined(again, sampling))
+        return _completion(text, response, generated, sampling)
+
+    return Question("/generate", head + _tail(sampling, False), sent, read)
 
 
-def judge(path: str, response: Response, *sent: str) -> Answer | Trouble:
-    """What a response is. `sent` is what must not be repeated: a prompt, a key."""
-    status = response.status
-    if status == 200:
-        value = json_of(response.body)
-        if readable(path, value):
-            return Answer(value, response)
-        return Trouble("error", "unreadable_answer", "sent answers that are not TGI's")
-    asked_for = seconds_of(response.header("retry-after"))
-    if status == 429:
-        return Trouble("busy", "status_429", "was full all the time (429)", asked_for_seconds=asked_for)
-    if status in (401, 403):
-        return Trouble("key", f"status_{status}", str(status))
-    kind: Literal["error", "final"] = "error" if is_passing(status) else "final"
-    told = f"answered {status} ({_own_words(response.body, sent)})"
-    return Trouble(kind, f"status_{status}", told, asked_for_seconds=asked_for)
+def tokenizing(sent: str) -> Question[list[int]]:
+    """Asks for the token ids of a text, the server's own BOS included."""
+    return Question("/tokenize", json_bytes({"inputs": sent}), sent, ids_of)
 
 
-def judge_failure(failure: TransportFailure, timeout_seconds: float) -> Trouble:
-    """What a request without a whole answer is."""
-    match failure.kind:
-        case "unreachable":
-            return Trouble("unreachable", "unreachable", "was unreachable")
-        case "timeout":  # it has cost minutes already
-            return Trouble("error", "timeout", f"did not answer within {timeout_seconds:g} s", weight=2)
-        case _:
-            return Trouble("error", "broken_connection", "cut the connection")
-
-
-def readable(path: str, value: Any) -> bool:
-    """Whether an answer has the shape that TGI gives it on this path."""
-    if path == "/tokenize":
-        return isinstance(value, list) and all(isinstance(t, dict) and isinstance(t.get("id"), int) for t in value)
-    return isinstance(value, dict) and isinstance(value.get("generated_text"), str)
+def ids_of(response: Response) -> list[int] | None:
+    """The ids that /tokenize answers, or None for another answer."""
+    answer = json_of(response.body)
+    if isinstance(answer, list) and all(isinstance(t, dict) and isinstance(t.get("id"), int) for t in answer):
+        return [token["id"] for token in answer]
+    return None
 
 
 def details_of(value: dict[str, Any]) -> tuple[str, int | None]:
@@ -135,53 +80,20 @@ def details_of(value: dict[str, Any]) -> tuple[str, int | None]:
     return "".join(texts).rstrip("\ufffd"), positive(details.get("generated_tokens"))
 
 
-def json_of(body: bytes) -> Any:
-    """The JSON of a body, or None."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+def _joined(response: Response, sampling: SamplingParams) -> Completion | None:
+    """The completion of an answer with `details`, its text put together from its tokens where it has none."""
+    answer = json_of(response.body)
+    text = answer.get("generated_text") if isinstance(answer, dict) else None
+    if not isinstance(text, str):
         return None
+    joined, counted = details_of(answer)
+    generated = counted or positive(response.header("x-generated-tokens"))
+    return _completion(text or joined, response, generated, sampling)
 
 
-def positive(value: Any) -> int | None:
-    """A whole number above 0, or None."""
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if number > 0 else None
-
-
-def seconds_of(retry_after: str | None) -> float:
-    """The wait that a Retry-After header asks for, in seconds or up to a date; 0 where it can not be read."""
-    if not retry_after:
-        return 0.0
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def _own_words(body: bytes, sent: tuple[str, ...]) -> str:
-    """The server's word for an error, unless a piece of what was sent may stand in it."""
-    told = json_of(body)
-    told = told if isinstance(told, dict) else {}
-    sent = tuple(piece.casefold() for piece in sent if piece)
-    for message in (told.get("error"), told.get("error_type")):
-        if isinstance(message, str) and 0 < len(message) <= _LONGEST_MESSAGE and _harmless(message, sent):
-            return message
-    return "no reason given"
-
-
-def _harmless(message: str, sent: tuple[str, ...]) -> bool:
-    # What is escaped could be anything, and control characters would reach a terminal.
-    if not message.isascii() or not message.isprintable() or "\\" in message or "%" in message:
-        return False
-    message = message.casefold()
-    words = set(re.findall(r"[a-z0-9_]+", message)) - _OWN
-    words = {word for word in words if len(word) > 2 and not (word.isdigit() and len(word) < 7)}
-    return not any(piece in message or any(word in piece for word in words) for piece in sent)
+def _completion(text: str, response: Response, generated: int | None, sampling: SamplingParams) -> Completion:
+    finish: FinishReason | None = None
+    if generated is not None:
+        # TGI reports `length` exactly when the limit is reached, even when the last token ends the sequence.
+        finish = "length" if generated >= sampling.max_new_tokens else "stop"
+    return Completion(text, finish, positive(response.header("x-prompt-tokens")), generated)
