@@ -110,6 +110,13 @@ class Licence:
     redistributable: bool = True
     note: str = ""
 
+    @property
+    def restrictions(self) -> list[str]:
+        """Why these terms must be accepted before the dataset is collected unasked; empty when they need not be."""
+        found = ["non-commercial"] if self.non_commercial else []
+        found += [] if self.redistributable else ["must not be passed on"]
+        return found + (["unclear"] if self.hub_id == "unknown" else [])
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -117,11 +124,11 @@ class Release:
 
     Args:
         pattern: glob of its path below the dataset's folder, such as `dev-v1.*.json` or `csv/**/*.csv`.
-        rows: reads the file into rows, one at a time.
+        rows: reads the file into rows, one at a time; what can not be read as one is a `Rejected` in its place.
     """
 
     pattern: str
-    rows: Callable[[Path], Iterator[Row]]
+    rows: Callable[[Path], Iterator[Row | Rejected]]
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,7 @@ class Source:
         example: one real-looking row and the record that becomes of it.
         release: files of the source's own release that are read as well.
         extractive: whether answers are spans of their context.
+        also_called: other names of it, such as that of its config in the published collection.
     """
 
     name: str
@@ -155,9 +163,10 @@ class Source:
     example: tuple[Row, Record]
     release: Sequence[Release] = ()
     extractive: bool = False
+    also_called: Sequence[str] = ()
 
     def records(self, rows: Iterable[Row]) -> Iterator[Record]:
-        """Records of rows that fit into memory; `convert` is for whole datasets, and counts."""
+        """Records of rows, all of them; `collect` writes whole datasets, and tells what was left out."""
         from hub_instructpt.collection.convert import convert
 
         yield from convert(self, rows)
