@@ -126,7 +126,7 @@ def open_files(
         reader = reader_of(path)
         assert reader is not None  # find_files gave it
         rows = _check(path, reader, wanted, kinds, unusable, tick)
-        facts.append(SourceFile(name=path.name, num_bytes=path.stat().st_size, num_rows=rows, xxh64=_digest(path)))
+        facts.append(SourceFile(name=path.name, num_bytes=path.stat().st_size, num_rows=rows, xxh64=digest_of(path)))
     total = sum(file.num_rows for file in facts)
     if not total:
         raise InputError(f"{_named(files)} holds no rows.")
@@ -203,7 +203,8 @@ def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """xxh64 of a file."""
     digest = xxhash.xxh64()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

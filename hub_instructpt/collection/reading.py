@@ -1,0 +1,261 @@
+"""Where the rows of a dataset come from: the Hub, streamed; or files, which are its own release or rows as on the Hub.
+
+Keeps true: what is read is named, so that it can be found again (commit of the Hub, digests of files; no folder of
+this machine); a repo that still holds a loading script is read from the Parquet export that the Hub keeps of it.
+Does not know the Hub's API: what it says of a dataset (commit, licence) is asked for through `FactsOf`.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from hub_instructpt.collection.convert import Part
+from hub_instructpt.collection.files import any_json, json_lines, table_rows
+from hub_instructpt.collection.source import Hub, Rejected, Row, Source
+from hub_instructpt.errors import InputError, RunError
+from hub_instructpt.runs.manifest import SourceFacts, SourceFile
+from hub_instructpt.runs.readers import READERS
+from hub_instructpt.runs.sources import digest_of, one_line
+
+PARQUET_EXPORT = "refs/convert/parquet"
+FactsOf = Callable[[str, str | None, str, str | None], SourceFacts]
+"""What the Hub knows of (repo id, config, split, revision)."""
+Reader = Callable[[Path], Iterator[Row | Rejected]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A dataset that is ready to be read: where from, and its parts, to be read once, in this order."""
+
+    facts: SourceFacts
+    parts: Sequence[Part]
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    return READERS[".parquet"].rows(path, 0, ())
+
+
+ROWS: dict[str, Reader] = {
+    ".parquet": _parquet,
+    ".jsonl": json_lines,
+    ".jsonlines": json_lines,
+    ".ndjson": json_lines,
+    ".csv": table_rows(","),
+    ".tsv": table_rows("\t"),
+    ".json": any_json,
+}
+"""Files of rows with the columns of the Hub. Where a folder holds several kinds, the first of these is read."""
+
+
+def open_files(source: Source, given: str) -> Reading:
+    """Files of a dataset.
+
+    Args:
+        given: a file, a folder or a glob. Files that the declaration names are read as the source's release, others
+            as rows with the columns of the Hub; of a folder, only the former where there are any, and otherwise those
+            of the declared split where their names tell.
+
+    Raises:
+        InputError: there is nothing that can be read, with where to get it.
+    """
+    path = Path(given).expanduser()
+    try:
+        if path.is_dir():
+            found = _in_folder(source, path)
+        else:
+            matched = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
+            found = [(file, file.name, _reader_of(source, file)) for file in matched if file.is_file()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{given[:200]} can not be read: {type(error).__name__}.") from None
+    if not found:
+        what = "holds nothing of" if path.is_dir() else "is not there, so nothing is read for"
+        raise InputError(f"{given[:200]} {what} {source.name}.", advice=where_to_get(source))
+    parts, files = [], []
+    for file, name, reader in found:
+        try:
+            facts = SourceFile(name=name, num_bytes=file.stat().st_size, num_rows=0, xxh64=digest_of(file))
+        except OSError as error:
+            raise InputError(f"{file} can not be read: {error.strerror or type(error).__name__}.") from None
+        files.append(facts)
+        parts.append(Part(name, _file_rows(reader, file, facts)))
+    names = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
+    return Reading(SourceFacts(kind="files", name=names, files=files), parts)
+
+
+def where_to_get(source: Source) -> str:
+    """What to do when the rows of a dataset are not here."""
+    names = ", ".join(file.pattern for file in source.release)
+    ways = [f"Its release ({names}) is at {source.homepage}"] if names else []
+    ways += [f"on the Hub it is {source.hub.repo_id}, which is read without --from and --data"] if source.hub else []
+    ways = ways or [f"It is at {source.homepage}"]
+    return "; ".join(ways) + "."
+
+
+def _in_folder(source: Source, folder: Path) -> list[tuple[Path, str, Reader]]:
+    def visible(path: Path) -> bool:
+        return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+    found: dict[Path, tuple[Path, str, Reader]] = {}
+    for release in source.release:
+        for path in sorted(filter(visible, folder.glob(release.pattern))):
+            found.setdefault(path, (path, path.relative_to(folder).as_posix(), release.rows))
+    if found:
+        return list(found.values())
+    for suffix, reader in ROWS.items():
+        files = sorted(p for p in filter(visible, folder.rglob(f"*{suffix}")) if p.name != "dataset_infos.json")
+        split = re.compile(rf"(?:^|[^a-z]){re.escape(source.hub.split if source.hub else 'train')}(?:[^a-z]|$)")
+        of_split = [path for path in files if split.search(path.relative_to(folder).as_posix())]
+        if files:
+            return [(path, path.relative_to(folder).as_posix(), reader) for path in of_split or files]
+    return []
+
+
+def _reader_of(source: Source, path: Path) -> Reader:
+    tails = ["/".join(path.parts[start:]) for start in range(len(path.parts))]
+    for release in source.release:
+        if any(_pattern(release.pattern).fullmatch(tail) for tail in tails):
+            return release.rows
+    suffix = PurePath(path.name.removesuffix(".gz")).suffix.lower()
+    if suffix not in ROWS or (suffix == ".parquet" and path.name.endswith(".gz")):
+        named = ", ".join(release.pattern for release in source.release)
+        raise InputError(
+            f"{path.name} is no file of {source.name} that can be read.",
+            advice=f"Readable: {f'{named} of its release; ' if named else ''}rows as {', '.join(ROWS)}.",
+        )
+    return ROWS[suffix]
+
+
+def _pattern(pattern: str) -> re.Pattern[str]:
+    """A glob as an expression over a path."""
+    signs = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
+    return re.compile(
+        "".join(signs.get(p) or (p if p.startswith("[") and p.endswith("]") else re.escape(p)) for p in pieces)
+    )
+
+
+def _file_rows(reader: Reader, path: Path, facts: SourceFile) -> Iterator[Row | Rejected]:
+    """Rows of a file, counted into its facts; whatever ends it early becomes one line with the file's name."""
+    try:
+        for row in reader(path):
+            facts.num_rows += 1
+            yield row
+    except InputError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zlib.error, MemoryError) as error:
+        what = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else one_line(error).rstrip(".")
+        raise InputError(
+            f"{facts.name} can not be read on after row {facts.num_rows:,}: {what}.",
+            advice="Restore the file from its source.",
+        ) from None
+
+
+# -- the Hub -------------------------------------------------------------------------------------------------------
+
+
+def open_hub(source: Source, facts_of: FactsOf, revision: str | None = None) -> Reading:
+    """A dataset on the Hub, streamed by `datasets`.
+
+    Args:
+        facts_of: asks the Hub; the commit that it gives is what is read.
+        revision: another one than the declared.
+
+    Raises:
+        InputError: it is not there, or can not be read so.
+    """
+    hub = source.hub
+    if hub is None:
+        raise InputError(
+            f"{source.name} is not on the Hub.", advice=where_to_get(source).rstrip(".") + ": --from PATH."
+        )
+    wanted = revision or hub.revision
+    facts = facts_of(hub.repo_id, None, hub.split, wanted)
+    parts = []
+    exported = wanted == PARQUET_EXPORT
+    for config in hub.configs:
+        name = " ".join(filter(None, (hub.repo_id, config, hub.split)))
+        if not exported:
+            try:
+                parts.append(Part(name, _hub_rows(name, _load(hub.repo_id, config, hub.split, facts.revision))))
+                continue
+            except RuntimeError as error:
+                if "script" not in str(error):
+                    raise _unreadable(name, error) from None
+                facts, exported = facts_of(hub.repo_id, None, hub.split, PARQUET_EXPORT), True
+        parts.append(Part(name, _hub_rows(name, _load_export(hub, config, facts))))
+    configs = ", ".join(config for config in hub.configs if config) or None
+    return Reading(facts.model_copy(update={"config_name": configs}), parts)
+
+
+def _load(repo_id: str, config: str | None, split: str, revision: str | None) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(repo_id, config, split=split, revision=revision, streaming=True)
+    except FileNotFoundError as error:  # DatasetNotFoundError is one
+        raise InputError(
+            one_line(error), advice="A private or gated dataset needs a token: `hf auth login` or HF_TOKEN."
+        ) from None
+    except (ConnectionError, TimeoutError) as error:
+        raise InputError(f"The Hub can not be reached for {repo_id}: {type(error).__name__}.") from None
+    except RuntimeError:
+        raise
+    except Exception as error:  # whatever a loader of `datasets` may raise
+        raise _unreadable(" ".join(filter(None, (repo_id, config, split))), error) from None
+
+
+def _load_export(hub: Hub, config: str | None, facts: SourceFacts) -> Any:
+    """The Hub's own Parquet files of a dataset: CONFIG/SPLIT/0000.parquet, or CONFIG/partial-SPLIT/… of a large one."""
+    import datasets
+    import fsspec
+
+    name = " ".join(filter(None, (hub.repo_id, config, hub.split)))
+    root = f"datasets/{hub.repo_id}@{facts.revision}"
+    try:
+        files = fsspec.filesystem("hf")
+        for split in (hub.split, f"partial-{hub.split}"):
+            paths = sorted(files.glob(f"{root}/{config or '*'}/{split}/*.parquet"))
+            configs = {str(path).split("/")[-3] for path in paths}
+            if len(configs) > 1:
+                raise InputError(
+                    f"{hub.repo_id} has several configs: {', '.join(sorted(configs))}.", advice="Declare which is read."
+                )
+            if paths:
+                urls = [f"hf://{path}" for path in paths]
+                return datasets.load_dataset("parquet", data_files={hub.split: urls}, split=hub.split, streaming=True)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the Hub's client or a loader may raise
+        raise _unreadable(name, error) from None
+    raise InputError(
+        f"{name} holds a loading script, which `datasets` no longer runs, and the Hub has no Parquet export of it.",
+        advice="Get its release, and give it with --from PATH.",
+    )
+
+
+def _unreadable(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"{name} can not be read: {one_line(error).rstrip('.')}.",
+        advice="Try --revision, or get its release and give it with --from PATH.",
+    )
+
+
+def _hub_rows(name: str, dataset: Any) -> Iterator[Row]:
+    number = 0
+    try:
+        for row in dataset:
+            number += 1
+            yield row
+    except Exception as error:  # whatever a loader of `datasets` may raise
+        raise RunError(
+            f"Reading {name} broke off after row {number:,}: {one_line(error)}", advice="Run the same again."
+        ) from None

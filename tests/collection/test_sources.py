@@ -1,0 +1,54 @@
+"""Every source of the collection: its declaration, its example, and the way of a record through the wire format.
+
+Held here for all of them at once: a record is read at the other end as it was written, options and reasoning included.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from hub_instructpt.collection import Record, Source
+from hub_instructpt.collection.convert import convert
+from hub_instructpt.collection.registry import get_source, survey
+from hub_instructpt.markup import format_pairs, parse_completion
+from hub_instructpt.rendering.questions import OPTIONS, THEREFORE, THINK, read_pair
+
+SOURCES = survey()[0]
+BY_NAME = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+
+
+def assert_read_as_written(record: Record) -> None:
+    """The pairs of a record pass through the wire format and the reader of questions without loss."""
+    pairs = [{"instruction": qa["Q"], "response": qa["A"]} for qa in record["QA_list"]]
+    parsed = parse_completion(format_pairs(pairs))  # type: ignore[arg-type]
+    assert parsed.pairs == pairs
+    assert not parsed.dropped
+    for pair in parsed.pairs:
+        question = read_pair(pair)
+        asked = question.instruction
+        if question.options:
+            asked += OPTIONS + "\n- ".join(question.options)
+            assert question.response in question.options
+        answer = question.response
+        if question.reasoning:
+            asked, answer = asked + THINK, question.reasoning + THEREFORE + answer
+        assert (asked, answer) == (pair["instruction"], pair["response"])
+
+
+@BY_NAME
+def test_the_example_row_becomes_the_example_record(source: Source) -> None:
+    row, record = source.example
+    assert list(convert(source, [row])) == [record]
+    assert set(record) == {"context", "QA_list", "QA_type", "rc_name"}
+    assert record["rc_name"] == source.name
+
+
+@BY_NAME
+def test_the_example_record_is_read_as_it_was_written(source: Source) -> None:
+    assert_read_as_written(source.example[1])
+
+
+@BY_NAME
+def test_a_source_is_found_by_its_name_in_any_case(source: Source) -> None:
+    for name in (source.name, source.name.upper(), source.name.lower(), *source.also_called):
+        assert get_source(name) == source
