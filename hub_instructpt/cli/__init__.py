@@ -1,7 +1,7 @@
 """The command line: thin words around the rooms below.
 
     hub-instructpt augment SOURCE --out DIR    status DIR    card DIR    render DIR --out DIR2
-    hub-instructpt push DIR NAMESPACE/NAME
+    hub-instructpt mix PART… --out DIR         collect NAME… --out DIR    push DIR NAMESPACE/NAME
 
 Keeps true: an error is one line on stderr that says what happened and what to do; a traceback only with --debug.
 Exit status: 0 done, 1 failed (what is done is safe, the same command goes on), 2 wrong use or bad input.
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from hub_instructpt.cli import augment, inspect, mix, push, render
+from hub_instructpt.cli import augment, collect, inspect, mix, push, render
 from hub_instructpt.errors import HubInstructPTError
 from hub_instructpt.version import __version__
 
@@ -32,6 +32,7 @@ app.command("status")(inspect.status)
 app.command("card")(inspect.card)
 app.command("render")(render.render)
 app.command("mix")(mix.mix)
+app.command("collect")(collect.collect)
 app.command("push")(push.push)
 
 
