@@ -18,7 +18,7 @@ import jinja2
 import orjson
 
 from hub_instructpt import cards, resources
-from hub_instructpt.collection.manifest import Collection, DatasetFacts
+from hub_instructpt.collection.manifest import CAP, Collection, DatasetFacts
 from hub_instructpt.runs.files import write_text
 
 TEMPLATE = "collection.md.jinja"
@@ -77,9 +77,16 @@ def card_metadata(collection: Collection) -> dict[str, Any]:
             kind = "parquet/*.parquet" if dataset.settings.parquet else "shard/*.jsonl"
             configs.append({"config_name": name, "data_files": [{"split": "train", "path": f"{dataset.name}/{kind}"}]})
             read = [file for file in dataset.files if f"/{kind.partition('/')[0]}/" in file.path]
-            split = {"name": "train", "num_examples": dataset.num_records}
-            size = sum(file.num_bytes for file in read)
-            infos.append({"config_name": name, "features": FEATURES, "splits": [split], "download_size": size})
+            size = sum(file.arrow_bytes or 0 for file in read)
+            infos.append(
+                {
+                    "config_name": name,
+                    "features": FEATURES,
+                    "splits": [{"name": "train", "num_bytes": size, "num_examples": dataset.num_records}],
+                    "download_size": sum(file.num_bytes for file in read),
+                    "dataset_size": size,
+                }
+            )
     hub_sources = [dataset.source.name for dataset in collection.datasets if dataset.source.kind == "hub"]
     kinds = {dataset.qa_type for dataset in collection.datasets}
     metadata: dict[str, Any] = {
@@ -213,7 +220,9 @@ def _commands(collection: Collection) -> list[str]:
     commands: dict[tuple[str, ...], list[str]] = {}
     for dataset in collection.datasets:
         settings = dataset.settings
-        words = ["--cap", str(settings.cap or 0)] + (["--seed", str(settings.seed)] if settings.seed else [])
+        words = ([] if settings.cap == CAP else ["--cap", str(settings.cap or 0)]) + (
+            ["--seed", str(settings.seed)] if settings.seed else []
+        )
         words += ["--parquet"] if settings.parquet else []
         if dataset.source.kind == "files":
             words += ["--from", "PATH"]

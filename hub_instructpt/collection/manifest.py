@@ -50,7 +50,7 @@ class CollectSettings(_Strict):
 
 
 class FileFacts(_Strict):
-    """A file of a dataset. `num_rows` of those that hold records."""
+    """A file of a dataset. `num_rows` of those that hold records, `arrow_bytes` their size in memory."""
 
     path: str = Field(
         pattern=r"^[A-Za-z0-9][\w.-]*/(shard/\d{5,}\.jsonl|parquet/\d{5,}\.parquet|json/\w+\.json|rejected\.jsonl)$"
@@ -58,6 +58,7 @@ class FileFacts(_Strict):
     num_bytes: int
     sha256: str
     num_rows: int | None = None
+    arrow_bytes: int | None = None
 
 
 class DatasetFacts(_Strict):

@@ -43,16 +43,17 @@ def write_records(records: Iterable[Record], folder: Path, name: str, parquet: b
     shards: list[dict[str, Any]] = []
     for number, lines in enumerate(_cut(records)):
         path = f"shard/{number:05d}.jsonl"
+        table = pa.Table.from_pylist([orjson.loads(line) for line in lines], schema=SCHEMA)
+        held = {"num_rows": len(lines), "arrow_bytes": table.nbytes}
         with write_whole(folder / path) as temporary, temporary.open("wb") as stream:
             stream.writelines(lines)
-        yield facts_of_file(folder, path, name, len(lines))
+        yield facts_of_file(folder, path, name).model_copy(update=held)
         shards.append({"source": path, "source_lang": "en", "weight": 1.0})
         if parquet:
             path = f"parquet/{number:05d}.parquet"
-            table = pa.Table.from_pylist([orjson.loads(line) for line in lines], schema=SCHEMA)
             with write_whole(folder / path) as temporary:
                 pq.write_table(table, temporary, compression="zstd", use_dictionary=False, row_group_size=1000)
-            yield facts_of_file(folder, path, name, len(lines))
+            yield facts_of_file(folder, path, name).model_copy(update=held)
     yield write_bytes(folder, "json/valid.json", name, orjson.dumps(shards) + b"\n")
 
 
@@ -64,10 +65,10 @@ def write_bytes(folder: Path, path: str, name: str, content: bytes) -> FileFacts
     return facts_of_file(folder, path, name)
 
 
-def facts_of_file(folder: Path, path: str, name: str, num_rows: int | None = None) -> FileFacts:
+def facts_of_file(folder: Path, path: str, name: str) -> FileFacts:
     """What the manifest says of a file."""
     file = folder / path
-    return FileFacts(path=f"{name}/{path}", num_bytes=file.stat().st_size, sha256=sha256(file), num_rows=num_rows)
+    return FileFacts(path=f"{name}/{path}", num_bytes=file.stat().st_size, sha256=sha256(file))
 
 
 def _cut(records: Iterable[Record]) -> Iterator[list[bytes]]:

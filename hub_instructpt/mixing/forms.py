@@ -68,12 +68,12 @@ def open_part(spec: PartSpec, name: str, hub_facts: HubFacts, tick: Tick = lambd
         InputError: there is nothing, or not what was said; a column that is not there.
     """
     folder = Path(spec.source).expanduser()
-    is_run = (folder / MANIFEST).is_file()
-    if is_run and spec.form in (None, "run"):
+    shards = sorted(folder.glob(COLLECTION_FILES)) if spec.form in (None, "collection") else []
+    if (folder / MANIFEST).is_file() and not shards and spec.form in (None, "run"):
         return _open_run(spec, name, folder)
     if spec.form == "run":
         raise InputError(f"{spec.source} is no run directory.", advice=f"A run has a {MANIFEST}.")
-    files = find_files(spec.source)
+    files = shards or find_files(spec.source)
     if files is None:
         facts = hub_facts(spec.source, spec.config, spec.split, spec.revision)
         form = spec.form or _form_of_columns(spec, _hub_columns(spec, facts))
@@ -89,11 +89,22 @@ def open_part(spec: PartSpec, name: str, hub_facts: HubFacts, tick: Tick = lambd
         columns=columns,
         source=source.facts,
         num_rows=_at_most(source.facts.num_rows or spec.rows, spec.limit),
-        license=[spec.license] if spec.license else source.facts.license,
+        license=[spec.license] if spec.license else source.facts.license or _collection_licenses(folder),
         wording=f"{__version__} {wording().digest}" if form == "collection" else None,
         **_asked(spec),
     )
     return Part(part, _limited(lambda seed: source.raw_rows(0), spec.limit), *READ[form](columns))
+
+
+def _collection_licenses(folder: Path) -> list[str] | None:
+    """The licences of a collection that `collect` made, as its manifest names them."""
+    try:
+        datasets = orjson.loads((folder / MANIFEST).read_bytes())["datasets"]
+        licences = [dataset["licence"] for dataset in datasets]
+        names = [each["name"] if each["hub_id"] in ("other", "unknown") else each["hub_id"] for each in licences]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return sorted(set(names)) or None
 
 
 def default_name(spec: PartSpec) -> str:
