@@ -48,7 +48,8 @@ class Augment:
         max_new_tokens: token limit of a completion.
         temperature, top_p: sampling; greedy by default.
         max_failed_share: stop with an error when more than this share of the texts fails.
-        engine_options: keyword arguments of the engine: `api_key`, `concurrency`, `timeout_seconds`, …
+        engine_options: keyword arguments of the engine: `api_key`, `concurrency`, `timeout_seconds`, `model`,
+            `max_total_tokens`, `wake_seconds`, …
 
     `map` waits for the slowest text of each batch, so large batches (1,000, its default) keep a server fuller than
     small ones. Works with `num_proc`, in a running event loop, and pickled; `acall` is its asynchronous twin.

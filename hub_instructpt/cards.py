@@ -28,7 +28,15 @@ from hub_instructpt.runs.manifest import Manifest
 BEGIN = "<!-- hub-instructpt: begin of the generated part; what stands outside of it is kept -->"
 END = "<!-- hub-instructpt: end of the generated part -->"
 TINY = "hub-instructpt/tiny-synthesizer"
-ENGINE_NAMES = {"tgi": "text-generation-inference", "local": "in process"}
+ENGINE_NAMES = {
+    "tgi": "text-generation-inference",
+    "vllm": "vLLM",
+    "sglang": "SGLang",
+    "llama.cpp": "llama.cpp",
+    "transformers serve": "transformers serve",
+    "openai": "OpenAI-compatible server",
+    "local": "in process",
+}
 CONFIG, DATA_FILES = "default", "data/train-*.parquet"
 MEND = "Mend README.md, or move it away."
 
@@ -43,6 +51,11 @@ SIZES = {
 JUDGED = ("pretty_name", "license", "license_name", "language", "language_bcp47", "task_categories", "source_datasets")
 LONGEST = 300
 """Characters of a name that a card shows."""
+
+
+def engine_name(kind: str) -> str:
+    """What users call a kind of engine."""
+    return ENGINE_NAMES.get(kind, kind)
 
 
 def write_card(folder: Path, repo_id: str | None = None) -> Path:
@@ -318,7 +331,7 @@ def _values(manifest: Manifest, repo_id: str | None, metadata: dict[str, Any]) -
         "tiny": tiny,
         "license": _list(metadata.get("license_name") or metadata.get("license")),
         "license_from": "as its source states" if inherited else "stated by whoever made the corpus",
-        "engine_name": ENGINE_NAMES.get(engine.kind, engine.kind),
+        "engine_name": engine_name(engine.kind),
         "dates": " to ".join(dates),
     }
 

@@ -419,7 +419,7 @@ for _ in range(2):
     "spec",
     ["", "tgi", "ftp://host", "http://", "http:///x", "http://host:port", "http://host:99999", "http://[::1",
      "http://ho st", "http://host/?a=1", "http://host/#x", "http://ho\nst",
-     "openai+http://host", [], ["local", "local"]],
+     "openai+ftp://host", "openai+local", "tgi+", [], ["local", "local"]],
 )  # fmt: skip
 def test_a_name_that_no_engine_has_is_a_settings_error(spec: Any) -> None:
     with pytest.raises(SettingsError):
@@ -435,6 +435,9 @@ def test_a_name_that_no_engine_has_is_a_settings_error(spec: Any) -> None:
         ("http://[::1]:80", "http://[::1]:80"),
         ("http://me:secret@host:80", "http://host:80"),
         (["http://host"], "http://host"),
+        ("http://host:80/v1", "http://host:80"),
+        ("openai+https://host/some/path/v1/", "https://host/some/path"),
+        ("http://host/v1/completions", "http://host"),
     ],
 )
 def test_an_address_shows_where_and_never_a_password(spec: Any, address: str) -> None:
@@ -449,6 +452,9 @@ def test_an_address_shows_where_and_never_a_password(spec: Any, address: str) ->
         {"timeout_seconds": -1},
         {"api_key": "a\nb"},
         {"api_key": "schlüssel"},
+        {"max_total_tokens": 0},
+        {"batch_size": 8},
+        {"no_such": 1},
     ],
 )
 def test_impossible_options_are_settings_errors_that_show_no_key(options: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ from hub_instructpt.synthesis import Synthesis
 SECONDS_IN_A_LOG = 30.0
 REAL_ENGINES = (
     "No engine was named, so the tiny synthesizer that comes along writes the pairs: it shows the format, no more. "
-    "Real ones: --engine http://HOST:PORT (text-generation-inference), "
+    "Real ones: --engine http://HOST:PORT (text-generation-inference, vLLM, SGLang, …), "
     "--engine local:instruction-pretrain/instruction-synthesizer."
 )
 
@@ -47,7 +47,9 @@ def augment(
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            help="http://host:port of a text-generation server, local, or local:PATH_OR_MODEL_ID.", metavar="E"
+            help="http(s)://host:port of a text-generation server (TGI, vLLM, SGLang, llama.cpp, transformers serve; "
+            "found out by asking), tgi+http://… or openai+http://… to insist, local, or local:PATH_OR_MODEL_ID.",
+            metavar="E",
         ),
     ] = None,
     config: Annotated[str | None, typer.Option(help="Config of a Hub dataset.")] = None,
@@ -71,6 +73,18 @@ def augment(
         int | None, typer.Option(help="Requests in flight; by default what the server allows.", min=1)
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for one request, the server's queue included.")] = 300.0,
+    model: Annotated[str | None, typer.Option(help="Which one, of a server that has several models.")] = None,
+    max_total_tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens of prompt and completion together; by default what the server tells.", min=1),
+    ] = None,
+    wake_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Time for a server that scaled to zero to wake. Default: 600 for Inference Endpoints, else 0.",
+            min=0.0,
+        ),
+    ] = None,
     max_failed_share: Annotated[float, typer.Option(help="Stop when a larger share of the texts fails.")] = 0.05,
 ) -> None:
     """Augment raw texts with instruction-response pairs.
@@ -86,7 +100,10 @@ def augment(
         text_column=text_column, keep_columns=keep, num_shots=num_shots, max_new_tokens=max_new_tokens,
         temperature=temperature, top_p=top_p, rows_per_shard=rows_per_shard, limit=limit, seed=seed,
     )  # fmt: skip
-    opened = open_engine(engine or "local", timeout_seconds=timeout, concurrency=concurrency)
+    opened = open_engine(
+        engine or "local", timeout_seconds=timeout, concurrency=concurrency, model=model,
+        max_total_tokens=max_total_tokens, wake_seconds=wake_seconds,
+    )  # fmt: skip
     if not engine:
         _say(REAL_ENGINES)
     with _stoppable(), _Bar() as bar:
@@ -179,7 +196,7 @@ class _Bar(Progress):
     def begin(self, done: int, total: int | None, manifest: Manifest) -> None:
         if done:
             _say(f"{done:,} rows are done already; going on from there.")
-        _say(f"Synthesizer: {manifest.engine.model_id} ({cards.ENGINE_NAMES.get(manifest.engine.kind)}).")
+        _say(f"Synthesizer: {manifest.engine.model_id} ({cards.engine_name(manifest.engine.kind)}).")
         drawn = sys.stderr.isatty()
         self.bar = tqdm(
             initial=done, total=total, desc="Augmenting", unit=" rows", smoothing=0.1,

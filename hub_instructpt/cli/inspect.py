@@ -34,7 +34,10 @@ def status(
     lines = [
         ("state", facts["state"]),
         ("source", manifest.source.name),
-        ("synthesizer", f"{manifest.engine.model_id} ({cards.ENGINE_NAMES.get(manifest.engine.kind)})"),
+        (
+            "synthesizer",
+            f"{manifest.engine.model_id} ({cards.engine_name(manifest.engine.kind)})",
+        ),
         ("rows sealed", f"{done:,}{share}, in {len(manifest.shards):,} shards"),
         *([("answered, not sealed", f"{facts['journaled']:,} texts")] if facts["journaled"] else []),
         ("pairs", f"{facts['pairs']:,}"),

@@ -1,7 +1,8 @@
 """Engines: text in, text out. A server behind a URL or a model in this process, all with the same one verb.
 
-    http://host:port            a text-generation server; which kind is found out by asking
-    tgi+http://host:port        text-generation-inference, without asking
+    http(s)://host:port         a text-generation server; which kind is found out by asking
+    tgi+http(s)://host:port     text-generation-inference, without asking
+    openai+http(s)://host:port  /v1/completions, without asking: vLLM, SGLang, llama.cpp, `transformers serve`, …
     local                       the tiny synthesizer that comes with the package
     local:PATH_OR_MODEL_ID      any causal LM, in this process through transformers
 
@@ -12,18 +13,30 @@ Does not know markup, rows or files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hub_instructpt.engines.base import Engine
 from hub_instructpt.errors import SettingsError
 
 if TYPE_CHECKING:
+    from hub_instructpt.engines.detect import ServerEngine
     from hub_instructpt.engines.local import LocalEngine
+    from hub_instructpt.engines.openai import OpenAIEngine
     from hub_instructpt.engines.tgi import TGIEngine
 
-__all__ = ["Engine", "LocalEngine", "TGIEngine", "open_engine"]
+__all__ = ["Engine", "LocalEngine", "OpenAIEngine", "ServerEngine", "TGIEngine", "open_engine"]
 
 EngineSpec = str | Sequence[str] | Engine
+
+# Loaded when they are first used: one needs an HTTP client, another torch.
+_ROOMS = {
+    "LocalEngine": "hub_instructpt.engines.local",
+    "OpenAIEngine": "hub_instructpt.engines.openai",
+    "ServerEngine": "hub_instructpt.engines.detect",
+    "TGIEngine": "hub_instructpt.engines.tgi",
+}
+_PREFIXES = {"tgi+": "TGIEngine", "openai+": "OpenAIEngine", "": "ServerEngine"}
 
 
 def open_engine(spec: EngineSpec, **options: Any) -> Engine:
@@ -34,7 +47,7 @@ def open_engine(spec: EngineSpec, **options: Any) -> Engine:
         options: keyword arguments of the engine, such as `api_key`, `concurrency` or `timeout_seconds`.
 
     Raises:
-        SettingsError: for a name that no engine has.
+        SettingsError: for a name that no engine has, or an option that this one does not have.
     """
     if not isinstance(spec, str | Sequence):
         return spec
@@ -47,27 +60,26 @@ def open_engine(spec: EngineSpec, **options: Any) -> Engine:
         return open_engine(spec[0], **options)
     name = spec.strip()
     if name == "local" or name.startswith("local:"):
-        from hub_instructpt.engines.local import LocalEngine
-
-        return LocalEngine(name.partition(":")[2] or None, **options)
-    url = name.removeprefix("tgi+")
-    if url.lower().startswith(("http://", "https://")):
-        from hub_instructpt.engines.tgi import TGIEngine
-
-        return TGIEngine(url, **options)
+        if options.pop("model", None) is not None:
+            raise SettingsError("The local engine has its model in its name.", advice="Write local:PATH_OR_MODEL_ID.")
+        return _opened("LocalEngine", name.partition(":")[2] or None, options)
+    for prefix, kind in _PREFIXES.items():
+        url = name.removeprefix(prefix)
+        if name.startswith(prefix) and url.lower().startswith(("http://", "https://")):
+            return _opened(kind, url, options)
     raise SettingsError(
         f"{name!r} names no engine.",
-        advice="Give http://host:port of a text-generation-inference server, `local`, or `local:PATH_OR_MODEL_ID`.",
+        advice="Give http://host:port of a text-generation server (TGI, vLLM, SGLang, llama.cpp, transformers serve), "
+        "`local`, or `local:PATH_OR_MODEL_ID`.",
     )
 
 
+def _opened(kind: str, where: str | None, options: dict[str, Any]) -> Engine:
+    engine: Engine = getattr(import_module(_ROOMS[kind]), kind)(where, **options)
+    return engine
+
+
 def __getattr__(name: str) -> Any:
-    if name == "TGIEngine":
-        from hub_instructpt.engines.tgi import TGIEngine
-
-        return TGIEngine
-    if name == "LocalEngine":
-        from hub_instructpt.engines.local import LocalEngine
-
-        return LocalEngine
+    if name in _ROOMS:
+        return getattr(import_module(_ROOMS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

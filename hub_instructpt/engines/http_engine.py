@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from hub_instructpt.engines.address import address_of, refuses_key
 from hub_instructpt.engines.base import HomeLoop, rebuild
 from hub_instructpt.engines.dialect import Dialect
-from hub_instructpt.engines.http_protocol import UNREADABLE, Question, Trouble, judge, judge_failure
+from hub_instructpt.engines.http_protocol import UNREADABLE, Question, Trouble, judge, judge_failure, most_tokens
 from hub_instructpt.engines.introduction import Given, Introduction
 from hub_instructpt.engines.limiter import Limiter
 from hub_instructpt.engines.options import refuse
@@ -144,7 +144,12 @@ class HTTPEngine:
 
     async def count_tokens(self, text: str) -> int:
         got = (await self._connected()).counting(text)
-        return await self._ask(got) if isinstance(got, Question) else got
+        try:
+            return await self._ask(got) if isinstance(got, Question) else got
+        except RequestFailed as failure:
+            if failure.reason != "prompt_too_long":  # to be counted; that is an answer too
+                raise
+            return most_tokens(text)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy knows how to connect, and is not connected.

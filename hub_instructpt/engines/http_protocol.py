@@ -21,7 +21,7 @@ from hub_instructpt.engines.retries import TroubleKind, is_passing
 from hub_instructpt.engines.transport import Response, TransportFailure
 from hub_instructpt.errors import RequestFailed
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 # The words in which servers themselves speak of errors. They may stand in a prompt too, and give nothing of it away.
 _OWN_WORDS = """
@@ -41,7 +41,7 @@ _TOO_LONG = re.compile(rb"context[ _](?:length|size|window)|maximum context|long
 
 
 @dataclass(frozen=True, slots=True)
-class Question(Generic[T]):
+class Question(Generic[T_co]):
     """One request and how its answer is read.
 
     Attributes:
@@ -54,7 +54,7 @@ class Question(Generic[T]):
     path: str
     body: bytes
     sent: str
-    read: Callable[[Response], T | None]
+    read: Callable[[Response], T_co | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,11 @@ def json_of(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
+
+
+def most_tokens(text: str) -> int:
+    """A number of tokens that is surely not too small: one stands for a byte at least, and a few are put in front."""
+    return len(text.encode()) + 8
 
 
 def positive(value: Any) -> int | None:

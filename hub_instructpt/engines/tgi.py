@@ -16,10 +16,11 @@ Does not know connections, retries or limits, which are those of every server (h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from hub_instructpt.engines import tgi_protocol
 from hub_instructpt.engines.http_engine import HTTPEngine
-from hub_instructpt.engines.http_protocol import Question
+from hub_instructpt.engines.http_protocol import Question, most_tokens
 from hub_instructpt.engines.introduction import Given, Introduction
 from hub_instructpt.engines.tgi_connect import ControlTokens, control_tokens, info_of, not_tgi, told_by
 from hub_instructpt.engines.transport import Response
@@ -38,7 +39,7 @@ class TGI:
 
     def counting(self, text: str) -> Question[int] | int:
         if not self.tokens.tokenizes:
-            return len(text.encode()) + 8  # a token stands for a byte at least; a few are put in front
+            return most_tokens(text)
         question = tgi_protocol.tokenizing(self._as_sent(text))
 
         def number(response: Response) -> int | None:
@@ -52,11 +53,8 @@ class TGI:
         return prompt.removeprefix(self.tokens.bos) if self.tokens.adds_bos else prompt
 
 
-async def recognise(first: Introduction, given: Given) -> TGI:
-    """Get to know a server that is said to be TGI."""
-    told = await told_by(first)
-    if told is None:
-        raise not_tgi(first)
+async def introduced(first: Introduction, given: Given, told: dict[str, Any]) -> TGI:
+    """Get to know a server that told on /info that it is TGI."""
     tokens = await control_tokens(first, given)
     return TGI(info_of(told, tokens, given, first.address), tokens)
 
@@ -67,4 +65,7 @@ class TGIEngine(HTTPEngine):
     kind = "tgi"
 
     async def _recognise(self, first: Introduction, given: Given) -> TGI:
-        return await recognise(first, given)
+        told = await told_by(first)
+        if told is None:
+            raise not_tgi(first)
+        return await introduced(first, given, told)

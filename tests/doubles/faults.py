@@ -26,7 +26,7 @@ EARLY = {"status", "poison", "plain_text", "wrong_json", "reset"}
 """Kinds that take the place of an answer, and of the work for it."""
 WAITS = {"stall", "slow"}
 """Kinds that hold a permit for a while; after a stall no answer follows."""
-LATE = {"half_body", "empty_text", "no_headers"}
+LATE = {"half_body", "empty_text", "no_headers", "no_choices", "no_usage", "aborted"}
 """Kinds that spoil an answer which was really generated."""
 KINDS = EARLY | WAITS | LATE
 

@@ -37,7 +37,7 @@ class Engine(Protocol):
 
     bos_id: int | None
 
-    def encode(self, text: str, truncate: int | None) -> tuple[int, ...]: ...
+    def encode(self, text: str, truncate: int | None, *, add_bos: bool | None = None) -> tuple[int, ...]: ...
     def simple_tokens(self, text: str) -> list[dict[str, Any]]: ...
     async def complete(self, ask: Ask) -> Completion: ...
     @property
@@ -130,12 +130,13 @@ class ModelEngine:
 
     # Tokens -----------------------------------------------------------------------------------------------------------
 
-    def encode(self, text: str, truncate: int | None) -> tuple[int, ...]:
-        """The ids that the model sees: specials are added whatever the text starts with.
+    def encode(self, text: str, truncate: int | None, *, add_bos: bool | None = None) -> tuple[int, ...]:
+        """The ids that the model sees: specials are added whatever the text starts with, unless a request says not to.
 
         `truncate` keeps the special tokens and the end of the text, as the shard does.
         """
-        ids = list(self.tokenizer(text, add_special_tokens=self.add_bos)["input_ids"])
+        adds = self.add_bos if add_bos is None else add_bos
+        ids = list(self.tokenizer(text, add_special_tokens=adds)["input_ids"])
         if truncate is not None and len(ids) > truncate:
             content = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             added = ids[: len(ids) - len(content)][:truncate]

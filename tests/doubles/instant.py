@@ -42,10 +42,11 @@ class InstantEngine:
         ]
         return found
 
-    def encode(self, text: str, truncate: int | None) -> tuple[int, ...]:
-        ids = [1] * self.add_bos + list(map(_made_up_id, _PIECES.findall(text)))
+    def encode(self, text: str, truncate: int | None, *, add_bos: bool | None = None) -> tuple[int, ...]:
+        adds = self.add_bos if add_bos is None else add_bos
+        ids = [1] * adds + list(map(_made_up_id, _PIECES.findall(text)))
         if truncate is not None and len(ids) > truncate:
-            ids = ids[: self.add_bos] + ids[len(ids) - truncate + self.add_bos :]
+            ids = ids[:adds] + ids[len(ids) - truncate + adds :]
         return tuple(ids)
 
     async def complete(self, ask: Ask) -> Completion:

@@ -73,11 +73,15 @@ class Gate:
             response = await handler(request)
             return await half(request, response) if struck.has("half_body") else response
         except Refusal as refusal:
-            return json_reply(refusal.body, status=refusal.status)
+            return self.refusal(refusal)
         except Malformed as malformed:
             return web.Response(status=malformed.status, text=malformed.text)
         except web.HTTPException as error:  # 404 and 405, which the original leaves empty
             return web.Response(status=error.status, headers={k: v for k, v in error.headers.items() if k == "Allow"})
+
+    def refusal(self, refusal: Refusal) -> web.Response:
+        """How this kind of server words a refusal."""
+        return json_reply(refusal.body, status=refusal.status)
 
     def _knows_the_key(self, request: web.Request) -> bool:
         if self.identity.api_key is None or request.method != "POST" or request.path not in GUARDED:
