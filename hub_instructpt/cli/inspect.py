@@ -9,6 +9,8 @@ import orjson
 import typer
 
 from hub_instructpt import cards, hub
+from hub_instructpt.collection import card as collection_card
+from hub_instructpt.collection.manifest import Collection
 from hub_instructpt.mixing import card as mixture_card
 from hub_instructpt.mixing.manifest import Mixture
 from hub_instructpt.runs.files import is_being_written
@@ -21,8 +23,9 @@ def status(
     folder: RunDirectory, json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False
 ) -> None:
     """Say how far a run is, and what became of its rows."""
-    if hub.is_mixture(folder):
-        _show_mixture(folder, json)
+    kind = hub.kind_of(folder)
+    if kind != "run":
+        (_show_mixture if kind == "mixture" else _show_collection)(folder, json)
         return
     manifest = Manifest.load(folder)
     facts = _facts(folder, manifest)
@@ -56,8 +59,26 @@ def status(
 
 def card(folder: RunDirectory) -> None:
     """Write the dataset card of a run again, from its manifest."""
-    write = mixture_card.write_card if hub.is_mixture(folder) else cards.write_card
-    typer.echo(str(write(folder)))
+    write = {
+        "run": cards.write_card,
+        "mixture": mixture_card.write_card,
+        "collection": collection_card.write_card,
+    }
+    typer.echo(str(write[hub.kind_of(folder)](folder)))
+
+
+def _show_collection(folder: Path, json: bool) -> None:
+    collection = Collection.load(folder)
+    if json:
+        shown = collection.model_dump_json(indent=2, exclude={"datasets": {"__all__": {"files", "citation"}}})
+        typer.echo(shown)
+        return
+    width = max([20, *(len(dataset.name) for dataset in collection.datasets)])
+    typer.echo(f"{'datasets':<{width}} {len(collection.datasets):,}")
+    typer.echo(f"{'records':<{width}} {collection.num_records:,}, {collection.num_pairs:,} pairs")
+    for dataset in collection.datasets:
+        counted = f"{dataset.num_records:,} records, {dataset.num_pairs:,} pairs"
+        typer.echo(f"{dataset.name:<{width}} {counted}, from {dataset.source.name}")
 
 
 def _show_mixture(folder: Path, json: bool) -> None:

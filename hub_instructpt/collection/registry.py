@@ -34,18 +34,20 @@ def get_source(name: str) -> Source:
         SettingsError: there is none, with what may have been meant; or its declaration is wrong.
     """
     wanted = name.casefold()
+    foreign = [entry for entry in entry_points(group=GROUP) if entry.name.casefold() == wanted]
     # A converter's file has the name of its dataset, so most are found without loading any other.
-    if wanted in _scripts():
-        source = _script(wanted)
-        if source.name.casefold() == wanted:
-            _refuse_twice(source, wanted)
-            return source
+    found = [_script(wanted)] if wanted in _scripts() else []
+    if found and found[0].name.casefold() != wanted:
+        found = []
+    if len(found) + len(foreign) > 1:
+        places = [*(f"dataset_scripts/{wanted}.py" for _ in found), *map(_told, foreign)]
+        raise _claimed_twice(name, *places[:2])
+    if found or foreign:
+        return found[0] if found else _foreign(foreign[0])
     sources, _ = survey()
     for source in sources:
-        if wanted in (called.casefold() for called in (source.name, *source.also_called)):
+        if wanted in (called.casefold() for called in source.also_called):
             return source
-    if wanted in _scripts() or wanted in (entry.name.casefold() for entry in entry_points(group=GROUP)):
-        all_sources()  # it is there, and raises what is wrong with it
     raise unknown_source(name, [source.name for source in sources])
 
 
@@ -143,12 +145,6 @@ def _attribute(where: str, module: str, attribute: str) -> Any:
             f"{where} can not be loaded: {type(error).__name__}: {line}.", advice="Mend it, or uninstall its package."
         ) from None
     return found
-
-
-def _refuse_twice(source: Source, wanted: str) -> None:
-    for entry in entry_points(group=GROUP):
-        if entry.name.casefold() == wanted:
-            raise _claimed_twice(source.name, f"dataset_scripts/{wanted}.py", _told(entry))
 
 
 def _told(entry: EntryPoint) -> str:

@@ -1,7 +1,7 @@
 """The Hub: what it says of a source, and runs pushed to it as dataset repos."""
 
-from hub_instructpt.hub.publications import is_mixture
+from hub_instructpt.hub.publications import kind_of
 from hub_instructpt.hub.pushing import Pushed, push
 from hub_instructpt.hub.sources import source_facts
 
-__all__ = ["Pushed", "is_mixture", "push", "source_facts"]
+__all__ = ["Pushed", "kind_of", "push", "source_facts"]

@@ -1,4 +1,4 @@
-"""A run or a mixture, pushed to the Hub as a dataset repo.
+"""A run, a mixture or a collection, pushed to the Hub as a dataset repo.
 
 Keeps true: a push is one commit, so a reader sees the old state or the new one and nothing between: shards, manifest,
 card, and the removal of shards that the manifest no longer names. What others wrote in the card meanwhile is kept: a
@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ import huggingface_hub.utils
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
-from hub_instructpt.cards import DATA_FILES, decode_card, read_card
+from hub_instructpt.cards import decode_card, read_card
 from hub_instructpt.errors import HubError, HubInstructPTError, RunDirectoryError, SettingsError
 from hub_instructpt.hub.failures import AGAIN, check_token, is_passing, new_api, status_of, told, wait_before_next
-from hub_instructpt.hub.publications import Publication, publication
+from hub_instructpt.hub.publications import Publication, is_ours, publication
 from hub_instructpt.runs.files import sha256
 from hub_instructpt.runs.manifest import MANIFEST
 from hub_instructpt.version import __version__
@@ -43,21 +44,24 @@ _client: Any = huggingface_hub.utils
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """Where a run went: the repo's page, and the commit. `changed` is False when all of it was there already."""
+    """Where a run went: the repo's page, and the commit. `changed` is False when all of it was there already,
+    `config` the one to load where there is no default."""
 
     repo_id: str
     url: str
     commit: str
     changed: bool = True
+    config: str | None = None
 
 
-def push(folder: Path, repo_id: str, *, private: bool | None = None) -> Pushed:
-    """Push a run or a mixture to a dataset repo, in one commit; the repo is made when there is none.
+def push(folder: Path, repo_id: str, *, private: bool | None = None, leave_out: Sequence[str] = ()) -> Pushed:
+    """Push a run, a mixture or a collection to a dataset repo, in one commit; the repo is made when there is none.
 
     Args:
         folder: its directory. An unfinished one may be pushed; its card says so.
         repo_id: NAMESPACE/NAME.
         private: visibility of a new repo; None takes the namespace's default.
+        leave_out: datasets of a collection that are not published.
 
     Raises:
         HubError: no token, no right, no answer, or a repo that holds something else.
@@ -65,7 +69,7 @@ def push(folder: Path, repo_id: str, *, private: bool | None = None) -> Pushed:
         CardError: the card there is broken, so that what a person wrote could be lost.
     """
     _check_repo_id(repo_id)
-    published = publication(folder)
+    published = publication(folder, leave_out)
     _check_files(published)
     work, doing = _Push(new_api(), published, repo_id, private), f"push to {repo_id}"
     check_token(doing)
@@ -85,7 +89,8 @@ def push(folder: Path, repo_id: str, *, private: bool | None = None) -> Pushed:
 
 @dataclass(slots=True)
 class _There:
-    """What a repo holds at one commit: its files with the sha256 of the large ones, its card, its manifest."""
+    """What a repo holds at one commit: its files with their digests (sha256 of large ones, Git's of the others), its
+    card, its manifest."""
 
     commit: str
     private: bool
@@ -131,13 +136,14 @@ class _Push:
         return self._pushed(commit.oid, True)
 
     def _pushed(self, commit: str, changed: bool) -> Pushed:
-        return Pushed(self.repo_id, f"{self.api.endpoint}/datasets/{self.repo_id}", commit, changed)
+        address = f"{self.api.endpoint}/datasets/{self.repo_id}"
+        return Pushed(self.repo_id, address, commit, changed, self.published.config)
 
     def _look(self) -> _There | None:
         """What the repo holds; None when there is no repo."""
         try:
             info = self.api.dataset_info(self.repo_id, files_metadata=True, timeout=SILENCE_SECONDS)
-            files = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or ()}
+            files = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or ()}
             commit = str(info.sha)
         except RepositoryNotFoundError:
             self.reached = True
@@ -182,12 +188,13 @@ class _Push:
 
     def _refuse_foreign(self, there: _There) -> None:
         if _is_ours(there.manifest):
-            strange = [path for path in there.files if fnmatch.fnmatch(path, DATA_FILES) and not _is_shard(path)]
-            if strange:
-                raise HubError(
-                    f"{self.repo_id} holds {strange[0]}, which is no shard but would be read as one.",
-                    advice="Remove it there, or give it a name that does not match data/train-*.parquet.",
-                )
+            for pattern in self.published.read:
+                strange = [path for path in there.files if fnmatch.fnmatch(path, pattern) and not is_ours(path)]
+                if strange:
+                    raise HubError(
+                        f"{self.repo_id} holds {strange[0]}, which is no shard but would be read as one.",
+                        advice=f"Remove it there, or give it a name that does not match {pattern}.",
+                    )
             return
         foreign = [path for path in there.files if not re.match(r"\.|[^/]*\.md$|LICEN[SC]E", path)]
         if foreign:
@@ -203,15 +210,23 @@ class _Push:
         earlier = read_card(folder) if there.card is None else there.card
         card = self.published.card(self.repo_id, earlier)
         return [
-            *(CommitOperationAdd(p, folder / p) for p, digest in shards.items() if there.files.get(p) != digest),
+            *(
+                CommitOperationAdd(path, folder / path)
+                for path, digest in shards.items()
+                if there.files.get(path) != digest and not _is_blob(folder / path, there.files.get(path))
+            ),
             *([CommitOperationAdd(MANIFEST, manifest.encode())] if there.manifest != manifest else []),
             *([CommitOperationAdd(CARD, card.encode())] if there.card != card else []),
-            *(CommitOperationDelete(path) for path in sorted(there.files) if _is_shard(path) and path not in shards),
+            *(CommitOperationDelete(path) for path in sorted(there.files) if is_ours(path) and path not in shards),
         ]
 
 
-def _is_shard(path: str) -> bool:
-    return re.fullmatch(r"(data|packed)/train-\d{5,}\.parquet", path) is not None
+def _is_blob(path: Path, blob_id: str | None) -> bool:
+    """Whether a file has that id as a blob of Git, as small files have on the Hub."""
+    if blob_id is None or len(blob_id) != 40:
+        return False
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest() == blob_id
 
 
 def _is_ours(manifest: str | None) -> bool:
@@ -221,7 +236,11 @@ def _is_ours(manifest: str | None) -> bool:
     except ValueError:
         return False
     keys = found.keys() if isinstance(found, dict) else set()
-    return {"format", "source", "engine", "shards"} <= keys or {"format", "parts", "reached", "shards"} <= keys
+    return (
+        {"format", "source", "engine", "shards"} <= keys
+        or {"format", "parts", "reached", "shards"} <= keys
+        or {"format", "kind", "datasets"} <= keys
+    )
 
 
 @contextlib.contextmanager
