@@ -190,7 +190,10 @@ def open_hub(source: Source, facts_of: FactsOf, revision: str | None = None) -> 
             except RuntimeError as error:
                 if "script" not in str(error):
                     raise _unreadable(name, error) from None
-                facts, exported = facts_of(hub.repo_id, None, hub.split, PARQUET_EXPORT), True
+                try:
+                    facts, exported = facts_of(hub.repo_id, None, hub.split, PARQUET_EXPORT), True
+                except InputError:
+                    raise _no_export(name) from None
         parts.append(Part(name, _hub_rows(name, _load_export(hub, config, facts))))
     configs = ", ".join(config for config in hub.configs if config) or None
     return Reading(facts.model_copy(update={"config_name": configs}), parts)
@@ -222,21 +225,27 @@ def _load_export(hub: Hub, config: str | None, facts: SourceFacts) -> Any:
     root = f"datasets/{hub.repo_id}@{facts.revision}"
     try:
         files = fsspec.filesystem("hf")
+        found: dict[str, list[str]] = {}
         for split in (hub.split, f"partial-{hub.split}"):
-            paths = sorted(files.glob(f"{root}/{config or '*'}/{split}/*.parquet"))
-            configs = {str(path).split("/")[-3] for path in paths}
-            if len(configs) > 1:
-                raise InputError(
-                    f"{hub.repo_id} has several configs: {', '.join(sorted(configs))}.", advice="Declare which is read."
-                )
-            if paths:
-                urls = [f"hf://{path}" for path in paths]
-                return datasets.load_dataset("parquet", data_files={hub.split: urls}, split=hub.split, streaming=True)
+            for path in sorted(files.glob(f"{root}/{config or '*'}/{split}/*.parquet")):
+                found.setdefault(str(path).split("/")[-3], []).append(f"hf://{path}")
+        if len(found) > 1 and "default" in found:
+            found = {"default": found["default"]}
+        if len(found) > 1:
+            raise InputError(
+                f"{hub.repo_id} has several configs: {', '.join(sorted(found))}.", advice="Declare which is read."
+            )
+        for urls in found.values():
+            return datasets.load_dataset("parquet", data_files={hub.split: urls}, split=hub.split, streaming=True)
     except InputError:
         raise
     except Exception as error:  # whatever the Hub's client or a loader may raise
         raise _unreadable(name, error) from None
-    raise InputError(
+    raise _no_export(name)
+
+
+def _no_export(name: str) -> InputError:
+    return InputError(
         f"{name} holds a loading script, which `datasets` no longer runs, and the Hub has no Parquet export of it.",
         advice="Get its release, and give it with --from PATH.",
     )
