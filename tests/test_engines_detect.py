@@ -13,10 +13,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import load_dataset
 
+from hub_instructpt import Augment
 from hub_instructpt.engines import ServerEngine, open_engine
 from hub_instructpt.engines.address import address_of
 from hub_instructpt.engines.http_engine import HTTPEngine
@@ -24,6 +27,7 @@ from hub_instructpt.engines.retries import RetryPolicy
 from hub_instructpt.engines.waking import WAKE_SECONDS, Waking
 from hub_instructpt.errors import EngineUnavailable, NotAnEngine, RequestFailed, SettingsError
 from hub_instructpt.records import EngineInfo, SamplingParams
+from tests.conftest import run_cli, topics, write_jsonl
 from tests.doubles.plain_http import ask
 from tests.doubles.process import running
 from tests.raw_server import INFO, answering, http
@@ -340,3 +344,64 @@ def test_each_sleep_has_its_own_bound_and_message(
         waking.wait(503)
     assert caplog.text.count("is asleep") == 2
     assert not Waking("http://host", 0).is_sleep(503)
+
+
+# As users meet it -----------------------------------------------------------------------------------------------------
+
+
+def run(url: str, tmp_path: Path, *options: object) -> Any:
+    source = write_jsonl(tmp_path / "rows.jsonl", topics(8, 200))
+    return run_cli("augment", source, "--out", tmp_path / "run", "--engine", url, *options)
+
+
+def test_a_run_waits_for_a_sleeping_server_and_says_so_once(server: str, tmp_path: Path) -> None:
+    with sleeping(server, 4.0):
+        done = run(server, tmp_path, "--wake-seconds", 60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("is asleep") == 1
+    assert "Waiting for it to wake, for up to 60 s." in done.stderr
+    assert "8 rows" in done.stdout
+
+
+def test_the_command_line_names_what_is_wrong_with_a_server(servers: dict[str, str], tmp_path: Path) -> None:
+    done = run(servers["vllm"], tmp_path, "--model", "other/model")
+    assert done.returncode == 2
+    assert "does not complete with the model 'other/model' (404)" in done.stderr
+    assert "It lists: hub-instructpt/tiny-synthesizer" in done.stderr
+    done = run(servers["vllm"], tmp_path, "--max-total-tokens", 300)
+    assert done.returncode == 2
+    assert "max_new_tokens=400 leaves" in done.stderr
+    with answering({}) as raw:
+        done = run(raw.url, tmp_path)
+    assert done.returncode == 1
+    assert "not a text-generation server" in done.stderr
+    assert not (tmp_path / "run" / "data").exists()
+
+
+def test_what_a_run_was_served_by_stands_in_its_card(servers: dict[str, str], tmp_path: Path) -> None:
+    done = run(servers["vllm"], tmp_path, "--max-new-tokens", 60)
+    assert done.returncode == 0, done.stderr
+    assert "(vLLM)" in done.stderr
+    assert "vLLM, 0.32.0" in (tmp_path / "run" / "README.md").read_text()
+    assert servers["vllm"].rpartition(":")[2] not in (tmp_path / "run" / "manifest.json").read_text()
+
+
+def test_map_finds_its_cache_and_forks_with_a_server_that_was_found_out(
+    servers: dict[str, str], tmp_path: Path
+) -> None:
+    url = servers["vllm"]
+    ask(url, "/_double/reset", {})
+
+    def asked() -> int:
+        return sum("<CON>" in str(entry["body"]) for entry in ask(url, "/_double/log").json)
+
+    source = write_jsonl(tmp_path / "rows.jsonl", topics(6, 200))
+    rows = load_dataset("json", data_files=str(source), split="train", cache_dir=str(tmp_path / "cache"))
+    first = rows.map(Augment(url, max_new_tokens=60), batched=True)
+    assert asked() == 6
+    again = rows.map(Augment(f"{url}/v1", max_new_tokens=60), batched=True)
+    assert asked() == 6
+    forked = rows.map(Augment(url, max_new_tokens=60), batched=True, num_proc=2, load_from_cache_file=False)
+    assert asked() == 12
+    assert first.to_dict() == again.to_dict() == forked.to_dict()
+    assert any(first["pairs"])

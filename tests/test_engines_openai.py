@@ -242,7 +242,7 @@ def test_the_finish_reason_and_the_counts_are_the_servers(server: str) -> None:
 @pytest.mark.parametrize("usage", [None, [], {"prompt_tokens": "many", "completion_tokens": -1}])
 def test_odd_reasons_and_counts_are_as_good_as_none(choice: dict[str, Any], finish: str | None, usage: Any) -> None:
     body = orjson.dumps({"choices": [{"text": "", **choice}], "usage": usage})
-    assert completion_of(Response(200, {}, body)) == Completion("", finish, None, None)  # type: ignore[arg-type]
+    assert completion_of(Response(200, [], body)) == Completion("", finish, None, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fault", ["no_choices", "aborted", "wrong_json", "half_body", "reset"])
@@ -288,7 +288,7 @@ JSON = st.recursive(
 @given(value=JSON, status=st.integers(100, 599))
 def test_no_json_makes_reading_it_raise(value: Any, status: int) -> None:
     try:
-        response = Response(status, {}, orjson.dumps(value))
+        response = Response(status, [], orjson.dumps(value))
     except orjson.JSONEncodeError:  # lone surrogates
         return
     got = completion_of(response)

@@ -158,7 +158,7 @@ JSON = st.recursive(
 
 @given(status=st.integers(100, 599), body=st.binary() | st.text().map(str.encode), sent=st.text())
 def test_no_answer_of_a_server_makes_reading_it_raise(status: int, body: bytes, sent: str) -> None:
-    response = Response(status, {}, body)
+    response = Response(status, [], body)
     assert isinstance(judge(response, sent), Trouble)
     assert ids_of(response) is None or all(isinstance(one, int) for one in ids_of(response) or ())
     got = generating("a prompt", SamplingParams()).read(response)
@@ -171,11 +171,11 @@ def test_no_json_makes_reading_it_raise(value: Any) -> None:
         body = orjson.dumps(value)
     except orjson.JSONEncodeError:  # lone surrogates, numbers of more than 64 bits
         return
-    got = generating("a prompt", SamplingParams()).read(Response(200, {}, body))
+    got = generating("a prompt", SamplingParams()).read(Response(200, [], body))
     while isinstance(got, Question):
-        got = got.read(Response(200, {}, body))
+        got = got.read(Response(200, [], body))
     assert got is None or isinstance(got.text, str)
-    ids_of(Response(200, {}, body))
+    ids_of(Response(200, [], body))
     text, number = details_of({"details": value})
     assert isinstance(text, str)
     assert number is None or number > 0
@@ -188,7 +188,7 @@ def test_no_error_ever_holds_a_prompt_or_a_key(prompt: str, around: str, key: st
         body = orjson.dumps({"error": f"{around}{prompt}{around}", "error_type": f"{key}{around}"})
     except orjson.JSONEncodeError:  # lone surrogates
         return
-    got = judge(Response(500, {}, body), prompt, key)
+    got = judge(Response(500, [], body), prompt, key)
     assert got.told == "answered 500 (no reason given)"
 
 

@@ -49,10 +49,13 @@ def generating(sent: str, sampling: SamplingParams) -> Question[Completion | Que
         text = answer.get("generated_text") if isinstance(answer, dict) else None
         if not isinstance(text, str):
             return None
-        generated = positive(response.header("x-generated-tokens"))
+        # One dict costs a third of two searches, and proxies that write names otherwise are rare.
+        headers = dict(response.headers)
+        generated = positive(headers.get(b"x-generated-tokens") or response.header("x-generated-tokens"))
         if not text and generated != 1:  # one token is the end of the sequence, and no loss
             return Question("/generate", head + _tail(sampling, True), sent, lambda again: _joined(again, sampling))
-        return _completion(text, response, generated, sampling)
+        prompt = positive(headers.get(b"x-prompt-tokens") or response.header("x-prompt-tokens"))
+        return _completion(text, prompt, generated, sampling)
 
     return Question("/generate", head + _tail(sampling, False), sent, read)
 
@@ -88,12 +91,12 @@ def _joined(response: Response, sampling: SamplingParams) -> Completion | None:
         return None
     joined, counted = details_of(answer)
     generated = counted or positive(response.header("x-generated-tokens"))
-    return _completion(text or joined, response, generated, sampling)
+    return _completion(text or joined, positive(response.header("x-prompt-tokens")), generated, sampling)
 
 
-def _completion(text: str, response: Response, generated: int | None, sampling: SamplingParams) -> Completion:
+def _completion(text: str, prompt: int | None, generated: int | None, sampling: SamplingParams) -> Completion:
     finish: FinishReason | None = None
     if generated is not None:
         # TGI reports `length` exactly when the limit is reached, even when the last token ends the sequence.
         finish = "length" if generated >= sampling.max_new_tokens else "stop"
-    return Completion(text, finish, positive(response.header("x-prompt-tokens")), generated)
+    return Completion(text, finish, prompt, generated)
