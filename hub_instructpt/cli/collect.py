@@ -29,7 +29,6 @@ from hub_instructpt.collection.registry import all_sources, get_source, survey, 
 from hub_instructpt.collection.source import Source
 from hub_instructpt.collection.verify import verify as verify_folder
 from hub_instructpt.errors import HubInstructPTError, InputError, SettingsError
-from hub_instructpt.runs.files import only_writer
 
 
 def collect(
@@ -170,8 +169,7 @@ class _Options:
     def run(self, sources: list[Source]) -> int:
         """Make the datasets; returns how many failed."""
         failed = 0
-        collection = open_collection(self.out)
-        with only_writer(self.out):
+        with open_collection(self.out) as collection:
             for source in sources:
                 try:
                     self._make(source, collection)

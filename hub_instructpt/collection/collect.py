@@ -12,6 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,28 +23,47 @@ from hub_instructpt.collection.registry import code_of
 from hub_instructpt.collection.source import Record, Source
 from hub_instructpt.collection.writing import write_bytes, write_records
 from hub_instructpt.errors import InputError, RunDirectoryError, RunError
-from hub_instructpt.runs.files import sync_folder
+from hub_instructpt.runs.files import only_writer, sync_folder
 from hub_instructpt.runs.manifest import MANIFEST, SourceFacts
 
 Tick = Callable[[int], None]
 
 
-def open_collection(folder: Path) -> Collection:
-    """The collection in a folder, or a new one where the folder is empty.
+@contextmanager
+def open_collection(folder: Path) -> Iterator[Collection]:
+    """The collection in a folder, or a new one where the folder is empty; nobody else writes to it meanwhile.
 
     Raises:
-        RunDirectoryError: the folder holds something else.
+        RunDirectoryError: the folder holds something else, or is being written to.
+        RunError: its manifest can not be believed.
     """
+    _refuse_strange(folder)
+    with only_writer(folder):
+        collection = Collection.load(folder) if (folder / MANIFEST).exists() else Collection()
+        if not collection.datasets:
+            # From now on the folder is known for a collection, whatever a crash may leave in it.
+            collection.save(folder)
+        try:
+            yield collection
+        finally:
+            if _visible(folder) == [MANIFEST]:
+                (folder / MANIFEST).unlink()
+
+
+def _visible(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def _refuse_strange(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        strange = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        strange = _visible(folder)
     except OSError as error:
         raise RunDirectoryError(f"{folder} can not be made: {error.strerror}.", advice="Give another --out.") from None
     if (folder / MANIFEST).exists():
-        return Collection.load(folder)
-    if strange:
+        Collection.load(folder)
+    elif strange:
         raise RunDirectoryError(f"{folder} holds {strange[0]} and no collection.", advice="Give another --out.")
-    return Collection()
 
 
 def settings_for(
