@@ -22,14 +22,22 @@ _lock = threading.Lock()
 _loop: tuple[int, asyncio.AbstractEventLoop, threading.Thread] | None = None
 
 
-def _renew_lock() -> None:
+_pid = os.getpid()
+
+
+def _begin_in_child() -> None:
     # A fork copies the lock as it was, maybe held by a thread that the child does not have.
-    global _lock
-    _lock = threading.Lock()
+    global _lock, _pid
+    _lock, _pid = threading.Lock(), os.getpid()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_begin_in_child)
+
+
+def process_id() -> int:
+    """The id of this process. Asking the system for it with every request costs more than one would think."""
+    return _pid
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -46,17 +54,17 @@ def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
     """Start `coroutine` on this process's background loop."""
     global _loop
     with _lock:
-        if _loop is None or _loop[0] != os.getpid():
+        if _loop is None or _loop[0] != _pid:
             loop = new_event_loop()
             thread = threading.Thread(target=loop.run_forever, name="hub-instructpt", daemon=True)
             thread.start()
-            _loop = (os.getpid(), loop, thread)
+            _loop = (_pid, loop, thread)
         return asyncio.run_coroutine_threadsafe(coroutine, _loop[1])
 
 
 def is_here() -> bool:
     """Whether the caller runs on the background loop, where waiting for something that runs there would be for ever."""
-    return _loop is not None and _loop[0] == os.getpid() and threading.current_thread() is _loop[2]
+    return _loop is not None and _loop[0] == _pid and threading.current_thread() is _loop[2]
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

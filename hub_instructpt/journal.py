@@ -48,7 +48,7 @@ class Journal:
         self._answers = dict(self._read())
         self._file: int | None = None
         self._buffer: list[bytes] = []
-        self._committed: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []  # one for each answer in the buffer
         self._committer: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
         # fsync waits for the disk; in a thread of its own it holds up neither requests nor other file work.
@@ -69,13 +69,14 @@ class Journal:
         key = key_of(prompt)
         self._answers[key] = completion
         self._buffer.append(_line(key, completion))
-        if self._committed is None:
-            self._committed = asyncio.get_running_loop().create_future()
-            self._committer = asyncio.create_task(self._commit(self._committed))
+        if not self._waiting:
+            self._committer = asyncio.create_task(self._commit())
+        # A future of its own: whoever is cancelled while waiting must not take the commit of the others along.
+        committed = asyncio.get_running_loop().create_future()
+        self._waiting.append(committed)
         if len(self._buffer) >= COMMIT_ANSWERS:
             self._full.set()
-        # Whoever is cancelled while waiting must not take the commit of the others along.
-        await asyncio.shield(self._committed)
+        await committed
 
     async def aclose(self) -> None:
         """Commit what is buffered, and close the file."""
@@ -94,7 +95,7 @@ class Journal:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    async def _commit(self, committed: asyncio.Future[None]) -> None:
+    async def _commit(self) -> None:
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
                 await self._full.wait()
@@ -102,7 +103,8 @@ class Journal:
             pass
         self._full.clear()
         # From here on answers belong to the next commit.
-        lines, self._buffer, self._committed = b"".join(self._buffer), [], None
+        lines, self._buffer = b"".join(self._buffer), []
+        waiting, self._waiting = self._waiting, []
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._append, lines)
         except OSError as error:
@@ -110,10 +112,13 @@ class Journal:
                 f"{self.path} can not be written: {error.strerror or error}.",
                 advice="Make room or mend the folder, then run the same again: what is written is not asked again.",
             )
-            committed.set_exception(failure)
-            committed.exception()  # seen, also when everybody who waited was cancelled
+            for committed in waiting:
+                if not committed.done():
+                    committed.set_exception(failure)
         else:
-            committed.set_result(None)
+            for committed in waiting:
+                if not committed.done():
+                    committed.set_result(None)
 
     def _append(self, lines: bytes) -> None:
         if self._file is None:

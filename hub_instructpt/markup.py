@@ -38,12 +38,13 @@ CONTROL_STRINGS = (
 
 
 @lru_cache(maxsize=64)
-def _forgery(extra: tuple[str, ...]) -> re.Pattern[str]:
+def _forgery(extra: tuple[str, ...]) -> tuple[str, re.Pattern[str]]:
+    """The characters with which a marker or control string can begin, and what finds one."""
     # One character can not be broken, and blanks at the ends of a control string are not needed to tell it.
     breakable = {s.strip() for s in extra if len(s.strip()) > 1}
     # Longest first, so that one string which begins another can not hide it.
     strings = sorted({*MARKERS, *CONTROL_STRINGS, *breakable}, key=lambda s: (-len(s), s))
-    return re.compile("|".join(re.escape(s) for s in strings))
+    return "".join(sorted({s[0] for s in strings})), re.compile("|".join(re.escape(s) for s in strings))
 
 
 def neutralise(text: str, extra: Iterable[str] = ()) -> tuple[str, int]:
@@ -56,7 +57,9 @@ def neutralise(text: str, extra: Iterable[str] = ()) -> tuple[str, int]:
     Returns:
         The text, and how many strings were broken. Neutralising twice changes nothing more.
     """
-    forgery, broken = _forgery(tuple(extra)), 0
+    (beginnings, forgery), broken = _forgery(tuple(extra)), 0
+    if not any(character in text for character in beginnings):  # most texts: a search of their own is 20 times faster
+        return text, 0
     # Once is enough for the strings listed here. Those of a model may lie within each other: again, until none is left.
     while True:
         text, number = forgery.subn(lambda found: f"{found[0][0]} {found[0][1:]}", text)

@@ -5,10 +5,12 @@ Does not know how any of it is done.
 
 from __future__ import annotations
 
+import gc
 import logging
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +108,10 @@ def augment(
     )  # fmt: skip
     if not engine:
         _say(REAL_ENGINES)
+    # Rows are kept until their shard is sealed, and none is part of a cycle: looking for cycles among them again and
+    # again costs a tenth of all work.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     with _stoppable(), _Bar() as bar:
         manifest = augment_source(
             _open_source(source, config, split, revision, text_column, keep, out),
@@ -185,12 +191,14 @@ class _Bar(Progress):
     def __init__(self) -> None:
         self.bar: tqdm[Any] | None = None
         self.pairs = self.failed = 0
+        self.next_words = 0.0
 
     def __enter__(self) -> _Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
+            self._words(self.bar)
             self.bar.close()
 
     def begin(self, done: int, total: int | None, manifest: Manifest) -> None:
@@ -206,11 +214,17 @@ class _Bar(Progress):
     def advance(self, rows: int, outcomes: Sequence[Synthesis]) -> None:
         if self.bar is None:
             return
-        self.pairs += sum(len(outcome.pairs) for outcome in outcomes)
-        self.failed += sum(outcome.failure is not None for outcome in outcomes)
-        failed = {"failed": self.failed} if self.failed else {}
-        self.bar.set_postfix({"pairs": self.pairs, **failed}, refresh=False)
+        for outcome in outcomes:
+            self.pairs += len(outcome.pairs)
+            self.failed += outcome.failure is not None
+        if (now := time.monotonic()) >= self.next_words:  # not for every row: it would show in the time of a run
+            self.next_words = now + self.bar.mininterval / 2
+            self._words(self.bar)
         self.bar.update(rows)
+
+    def _words(self, bar: tqdm[Any]) -> None:
+        failed = {"failed": self.failed} if self.failed else {}
+        bar.set_postfix({"pairs": self.pairs, **failed}, refresh=False)
 
 
 def _show(manifest: Manifest, out: Path, card: Path, *, named: bool) -> None:

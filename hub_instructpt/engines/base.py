@@ -8,10 +8,10 @@ Does not know markup, pairs, rows or files.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+from hub_instructpt import background
 from hub_instructpt.errors import UsageError
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
 
@@ -71,14 +71,16 @@ class HomeLoop:
         Raises:
             UsageError: the home before is another loop that lives.
         """
-        here, before = (os.getpid(), asyncio.get_running_loop()), self._home
-        if before is not None and before != here and before[0] == here[0] and not before[1].is_closed():
+        here, before = (background.process_id(), asyncio.get_running_loop()), self._home
+        if before == here:
+            return True
+        if before is not None and before[0] == here[0] and not before[1].is_closed():
             raise UsageError(
                 "This engine is connected in another event loop.",
                 advice="Give every loop an engine of its own (copy.copy makes one), or await aclose() there first.",
             )
         self._home = here
-        return before is None or before == here
+        return before is None
 
     def leave(self) -> None:
         """There is no home until the next `enter`."""

@@ -6,7 +6,6 @@ Does not know the order in which a mode puts things.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -18,12 +17,16 @@ from hub_instructpt.rendering.templates import Template
 from hub_instructpt.rendering.wording import Wording
 
 # What asks is spoken of as a question; anything else may be a task as well.
-_ASKS = re.compile("[?？؟]").search
+_QUESTION_MARKS = "?？؟"
 
 BARE_READING = 0.5
 BARE_COMPREHENSION = 0.5
 CLOSE = 0.25
 BETWEEN_SHOTS = ("\n\n", "\n\n\n", "\n\n---\n\n", "\n\n***\n\n")
+
+
+def _asks(question: Question) -> bool:
+    return any(mark in question.instruction for mark in _QUESTION_MARKS)
 
 
 class Shown(NamedTuple):
@@ -45,7 +48,7 @@ class Style:
     def __init__(self, draws: Draws, words: Wording, questions: Collection[Question]) -> None:
         self._draws, self._words = draws, words
         self._kinds: set[Kind] = {question.kind for question in questions}
-        self._all_ask = all(_ASKS(question.instruction) for question in questions)
+        self._all_ask = all(map(_asks, questions))
         self._chosen: dict[tuple[Kind, bool], Template] = {}
         self.between_shots = draws.pick("between_shots", BETWEEN_SHOTS)
 
