@@ -18,13 +18,13 @@ def questions(row: Row) -> Iterator[Question]:
             yield Question(paragraph["context"], qa["question"], _first_answer(qa))
 
 
-def _first_answer(qa: dict[str, Any]) -> str:
+def _first_answer(qa: dict[str, Any]) -> Any:
     if "answer" in qa:
-        return str(qa["answer"])
+        return qa["answer"]  # whatever it is: the core refuses what is no text
     answers = qa["answers"]
     # A dict of lists (Sequence of a struct, as older exports have it) or a list of dicts.
     texts = answers["text"] if isinstance(answers, dict) else [answer["text"] for answer in answers]
-    return str(next(iter(texts), ""))
+    return texts[0] if texts else ""
 
 
 SOURCE = Source(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -70,18 +71,19 @@ def render_card(collection: Collection, folder: Path, repo_id: str | None = None
 
 def card_metadata(collection: Collection) -> dict[str, Any]:
     """The YAML part of the card."""
+    # `datasets` reads all configs of a repo in one format, the first one's: Parquet only where every dataset has it.
+    kind = "parquet/*.parquet" if all(dataset.settings.parquet for dataset in collection.datasets) else "shard/*.jsonl"
     configs: list[dict[str, Any]] = []
     infos: list[dict[str, Any]] = []
     for dataset in collection.datasets:
         for name in (dataset.name, *dataset.also_called):
-            kind = "parquet/*.parquet" if dataset.settings.parquet else "shard/*.jsonl"
             configs.append({"config_name": name, "data_files": [{"split": "train", "path": f"{dataset.name}/{kind}"}]})
             read = [file for file in dataset.files if f"/{kind.partition('/')[0]}/" in file.path]
             size = sum(file.arrow_bytes or 0 for file in read)
             infos.append(
                 {
                     "config_name": name,
-                    "features": FEATURES,
+                    "features": deepcopy(FEATURES),  # the same object twice would become an alias in the YAML
                     "splits": [{"name": "train", "num_bytes": size, "num_examples": dataset.num_records}],
                     "download_size": sum(file.num_bytes for file in read),
                     "dataset_size": size,

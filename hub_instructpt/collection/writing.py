@@ -41,9 +41,9 @@ def write_records(records: Iterable[Record], folder: Path, name: str, parquet: b
     if parquet:
         (folder / "parquet").mkdir()
     shards: list[dict[str, Any]] = []
-    for number, lines in enumerate(_cut(records)):
+    for number, (lines, held_records) in enumerate(_cut(records)):
         path = f"shard/{number:05d}.jsonl"
-        table = pa.Table.from_pylist([orjson.loads(line) for line in lines], schema=SCHEMA)
+        table = pa.Table.from_pylist(held_records, schema=SCHEMA)
         held = {"num_rows": len(lines), "arrow_bytes": table.nbytes}
         with write_whole(folder / path) as temporary, temporary.open("wb") as stream:
             stream.writelines(lines)
@@ -71,16 +71,18 @@ def facts_of_file(folder: Path, path: str, name: str) -> FileFacts:
     return FileFacts(path=f"{name}/{path}", num_bytes=file.stat().st_size, sha256=sha256(file))
 
 
-def _cut(records: Iterable[Record]) -> Iterator[list[bytes]]:
-    """Lines of as many records as fill a shard; the last one may be short, and none is empty."""
+def _cut(records: Iterable[Record]) -> Iterator[tuple[list[bytes], list[Record]]]:
+    """As many records as fill a shard, and their lines; the last one may be short, and none is empty."""
     lines: list[bytes] = []
+    held: list[Record] = []
     size = 0
     for record in records:
         line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         if lines and size + len(line) > BYTES_PER_SHARD:
-            yield lines
-            lines, size = [], 0
+            yield lines, held
+            lines, held, size = [], [], 0
         lines.append(line)
+        held.append(record)
         size += len(line)
     if lines:
-        yield lines
+        yield lines, held

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -188,3 +189,14 @@ def test_what_is_a_document_is_read_and_what_is_none_never_ends_in_another_error
         found = None
     # What follows a document is not looked at.
     assert found == whole or whole is None
+
+
+def test_a_hundred_thousand_questions_take_less_than_ten_seconds_of_one_core() -> None:
+    number = 20_000
+    rows = [
+        {"context": f"{at // 5} {'words ' * 120}", "question": f"What is {at}?", "answers": {"text": ["words"]}}
+        for at in range(number)
+    ]
+    began = time.process_time()
+    assert sum(1 for _ in convert(get_source("squad"), rows)) == number // 5
+    assert time.process_time() - began < 10 * number / 100_000
