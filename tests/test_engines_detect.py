@@ -21,7 +21,7 @@ from datasets import load_dataset
 
 from hub_instructpt import Augment
 from hub_instructpt.engines import ServerEngine, open_engine
-from hub_instructpt.engines.address import address_of
+from hub_instructpt.engines.address import address_of, refuses_key
 from hub_instructpt.engines.http_engine import HTTPEngine
 from hub_instructpt.engines.retries import RetryPolicy
 from hub_instructpt.engines.waking import WAKE_SECONDS, Waking
@@ -169,6 +169,16 @@ def test_a_server_that_only_describes_itself_is_believed() -> None:
         assert info(raw.url).model_id == "some/model"
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_gateway_that_forbids_what_it_does_not_know_is_no_wrong_key(status: int) -> None:
+    completions = http({"choices": [{"text": "x"}], "usage": {"prompt_tokens": 2}})
+    routes = {"/v1/models": http({"data": [{"id": "m", "owned_by": "x"}]}), "/v1/completions": completions}
+    with answering(routes, http(b"", status)) as raw:
+        assert (info(raw.url).kind, info(f"openai+{raw.url}").kind) == ("openai", "openai")
+    with answering({}, http(b"", status)) as raw, pytest.raises(EngineUnavailable, match="HUB_INSTRUCTPT_API_KEY"):
+        info(raw.url)
+
+
 def test_a_model_that_the_server_does_not_have_is_refused(server: str) -> None:
     with pytest.raises(SettingsError, match="other/model"):
         info(server, model="other/model")
@@ -225,6 +235,11 @@ def test_a_token_of_the_hub_goes_to_inference_endpoints_and_nowhere_else(
             monkeypatch.setenv(name, value)
     header = address_of(url, None).headers.get("authorization")
     assert header == sent if sent != "Basic" else header is not None and "hf_x" not in header
+
+
+def test_an_endpoint_that_refuses_the_key_asks_for_a_token_of_the_hub() -> None:
+    assert "HF_TOKEN" in str(refuses_key(ENDPOINT, "401"))
+    assert "HF_TOKEN" not in str(refuses_key("http://host", "401"))
 
 
 def test_only_endpoints_are_known_to_sleep() -> None:

@@ -63,10 +63,10 @@ def address_of(url: str, api_key: str | None) -> Address:
 
 def refuses_key(address: str, status: str) -> EngineUnavailable:
     """The error for a server that wants another key, or one at all."""
-    return EngineUnavailable(
-        f"{address} refuses our key ({status}).",
-        advice=f"Put the server's key into the environment variable {API_KEY_VARIABLE}.",
-    )
+    advice = f"Put the server's key into the environment variable {API_KEY_VARIABLE}."
+    if (urlsplit(address).hostname or "").endswith(ENDPOINTS_DOMAIN):
+        advice = f"Put a Hub token that may use this endpoint into {HUB_TOKEN_VARIABLE} or {API_KEY_VARIABLE}."
+    return EngineUnavailable(f"{address} refuses our key ({status}).", advice=advice)
 
 
 def _split(url: str) -> SplitResult:

@@ -12,6 +12,7 @@ from hub_instructpt.engines import openai_connect, tgi
 from hub_instructpt.engines.dialect import Dialect
 from hub_instructpt.engines.http_engine import HTTPEngine
 from hub_instructpt.engines.introduction import Given, Introduction
+from hub_instructpt.engines.openai_kinds import UNKNOWN_ROUTE
 from hub_instructpt.engines.tgi_connect import told_by
 
 
@@ -21,7 +22,8 @@ class ServerEngine(HTTPEngine):
     kind = "server"
 
     async def _recognise(self, first: Introduction, given: Given) -> Dialect:
-        told = await told_by(first)
+        # Gateways answer 403 on routes that they do not know. A key that is refused is so on /v1/models as well.
+        told = await told_by(first, settled=UNKNOWN_ROUTE)
         if told is not None:
             return await tgi.introduced(first, given, told)
         return await openai_connect.recognise(first, given, sure=False)

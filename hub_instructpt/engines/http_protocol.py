@@ -37,7 +37,9 @@ _OWN = frozenset(_OWN_WORDS.split())
 _LONGEST_MESSAGE = 400
 
 # How servers say that prompt and completion do not fit: vLLM, SGLang, llama.cpp, OpenAI itself.
-_TOO_LONG = re.compile(rb"context[ _](?:length|size|window)|maximum context|longer than the model", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    rb"context[ _](?:length|size|window)|maximum context|max_model_len|longer than the model", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)

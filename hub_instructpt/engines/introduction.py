@@ -90,9 +90,10 @@ class Introduction:
                 if failure.kind == "timeout":  # it was waited for
                     raise trouble from None
             else:
-                if response.status in (401, 403):
+                passing = response.status == 429 or is_passing(response.status)
+                if response.status in (401, 403) and response.status not in settled:
                     raise refuses_key(self.address, str(response.status))
-                if response.status in settled or (response.status != 429 and not is_passing(response.status)):
+                if response.status in settled or not passing:
                     self._waking.answers += 1
                     return response
                 trouble = EngineUnavailable(

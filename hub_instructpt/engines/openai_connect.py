@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from hub_instructpt.engines.http_protocol import Question, json_of, positive
 from hub_instructpt.engines.introduction import Given, Introduction
 from hub_instructpt.engines.openai import Counter, OpenAI
-from hub_instructpt.engines.openai_kinds import IN_FLIGHT, IN_FLIGHT_ELSEWHERE, Told, name_of, told_of
+from hub_instructpt.engines.openai_kinds import IN_FLIGHT, IN_FLIGHT_ELSEWHERE, UNKNOWN_ROUTE, Told, name_of, told_of
 from hub_instructpt.engines.openai_protocol import (
     COMPLETIONS,
     counting_by_content,
@@ -145,7 +145,7 @@ async def _counter(first: Introduction, kind: str, model: str | None, tokens: _T
             yield "tokenize", counting_by_tokenize(sent, model, plain=tokens.plain)
 
     for counter, question in ways():
-        response = await first.post(question.path, question.body, settled={500})
+        response = await first.post(question.path, question.body, settled=UNKNOWN_ROUTE | {500})
         number = question.read(response) if response.status == 200 else None
         if number is not None and read in (number, None):
             return counter

@@ -24,6 +24,9 @@ from hub_instructpt.engines.tgi_connect import told_by
 IN_FLIGHT = {"vllm": 256, "sglang": 256, "transformers serve": 32}
 IN_FLIGHT_ELSEWHERE = 64
 
+# What servers and gateways may answer, for good, on a route that is not for us.
+UNKNOWN_ROUTE = frozenset({401, 403})
+
 _OWNERS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
 _SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})/?$")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -72,7 +75,7 @@ async def told_of(first: Introduction) -> Told:
         )
     if kind == "llama.cpp":
         return _llama_cpp(cards, await _dict_at(first, "/props"))
-    info = await told_by(first)
+    info = await told_by(first, settled=UNKNOWN_ROUTE)
     if info is not None:
         return Told(
             "tgi", True, cards, string(info.get("version")), string(info.get("model_id")),
@@ -116,7 +119,7 @@ def _kept_full(running: int | None) -> int | None:
 async def _dict_at(first: Introduction, *paths: str) -> dict[str, Any]:
     """The JSON object at the first of some paths that has one; an empty one where none has."""
     for path in paths:
-        told = await first.get_json(path, settled={500, 501, 503})
+        told = await first.get_json(path, settled=UNKNOWN_ROUTE | {500, 501})
         if isinstance(told, dict):
             return told
     return {}

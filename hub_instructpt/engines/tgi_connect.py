@@ -5,6 +5,7 @@ Keeps true: nothing but GET /info and POST /tokenize is asked. Does not know pro
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +29,13 @@ class ControlTokens:
     tokenizes: bool
 
 
-async def told_by(first: Introduction) -> dict[str, Any] | None:
-    """What /info tells, or None where there is no TGI.
+async def told_by(first: Introduction, *, settled: Container[int] = ()) -> dict[str, Any] | None:
+    """What /info tells, or None where there is no TGI; a status in `settled` says that there is none.
 
     Raises:
         EngineUnavailable, NotAnEngine: as `Engine.connect` says.
     """
-    response = await first.get("/info")
+    response = await first.get("/info", settled=settled)
     if 300 <= response.status < 400:
         raise first.redirected(response.status)
     told = json_of(response.body) if response.status == 200 else None

@@ -4,7 +4,8 @@
     sglang      0.5: ignores `add_special_tokens`; calls the model by whatever name it was asked for
     llama.cpp   ignores `add_special_tokens`; tells its slots and their context on /props; counts by listing tokens
 
-Keeps true: the shapes and the words of the originals, as far as a client of text completions meets them.
+Keeps true: the shapes and the words of the originals, as far as a client of text completions meets them. vLLM's were
+compared with a real vLLM 0.32 (2026-11-21, same model, same pairs); the others' are from reading.
 Does not know how an answer is generated.
 """
 
