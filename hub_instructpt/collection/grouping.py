@@ -97,10 +97,10 @@ class Grouping:
         Raises:
             UnicodeEncodeError: one of the texts is no valid Unicode.
         """
+        if not (question.isascii() and answer.isascii()):  # a context without a pair must never be stored
+            question.encode(), answer.encode()
         # A question on the context of the one before is the common case, and needs no digest.
         number = self._last[1] if context == self._last[0] else self._number(context)
-        if not (question.isascii() and answer.isascii()):
-            question.encode(), answer.encode()
         self._waiting.append((number << SHIFT | self._pairs, place, question, answer))
         self._pairs += 1
         if len(self._waiting) >= BATCH:
