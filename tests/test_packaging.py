@@ -98,6 +98,7 @@ def test_the_installed_command_does_the_main_job_from_another_folder(
     (tmp_path / "out/README.md").unlink()
     assert ask("hub-instructpt", "card", "out") == "out/README.md"
     assert (tmp_path / "out/README.md").read_text() == card
+    assert "squad " in ask("hub-instructpt", "collect", "--list")
     found = ask(
         "python", "-c",
         "from hub_instructpt.resources import find; print(find('cards'), find('dataset_scripts'));"

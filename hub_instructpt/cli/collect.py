@@ -24,7 +24,7 @@ from hub_instructpt.collection import card
 from hub_instructpt.collection.collect import collect as collect_one
 from hub_instructpt.collection.collect import is_finished, open_collection, settings_for
 from hub_instructpt.collection.manifest import CAP, Collection, CollectSettings
-from hub_instructpt.collection.reading import Reading, open_files, open_hub, where_to_get
+from hub_instructpt.collection.reading import Reading, has_files, open_files, open_hub, where_to_get
 from hub_instructpt.collection.registry import all_sources, get_source, survey, unknown_source
 from hub_instructpt.collection.source import Source
 from hub_instructpt.collection.verify import verify as verify_folder
@@ -115,9 +115,9 @@ def _chosen(names: list[str], all_: bool, accept: list[str], data: Path | None) 
                 f"{source.name} is left out: {tables.terms(source.licence)} --accept-licence {source.name} takes it.",
                 err=True,
             )
-        elif data is not None and not (data / source.name).is_dir():
+        elif data is not None and not has_files(source, data / source.name):
             typer.echo(
-                f"{source.name} is left out: {data} has no folder {source.name}. {where_to_get(source)}", err=True
+                f"{source.name} is left out: {data / source.name} holds nothing of it. {where_to_get(source)}", err=True
             )
         else:
             taken.append(source)
@@ -170,9 +170,9 @@ class _Options:
         """Make the datasets; returns how many failed."""
         failed = 0
         with open_collection(self.out) as collection:
-            for source in sources:
+            for number, source in enumerate(sources, 1):
                 try:
-                    self._make(source, collection)
+                    self._make(source, collection, f"{source.name} ({number} of {len(sources)})")
                 except HubInstructPTError as error:
                     if len(sources) == 1:
                         raise
@@ -185,7 +185,7 @@ class _Options:
             typer.echo(f"Publish it:  hub-instructpt push {shlex.quote(str(self.out))} NAMESPACE/NAME")
         return failed
 
-    def _make(self, source: Source, collection: Collection) -> None:
+    def _make(self, source: Source, collection: Collection, title: str) -> None:
         settings = settings_for(
             source, cap=self.cap, seed=self.seed, parquet=self.parquet,
             revision=self.revision or (source.hub.revision if source.hub and self._from(source) is None else None),
@@ -197,7 +197,7 @@ class _Options:
             typer.echo(f"{source.name} is there already: {tables.counted(there)}. --force makes it again.", err=True)
             return
         total = source.hub.num_rows if source.hub and reading.facts.kind == "hub" else None
-        with tqdm(desc=source.name, total=total, unit=" rows", leave=False, mininterval=0.5) as bar:
+        with tqdm(desc=title, total=total, unit=" rows", leave=False, mininterval=0.5) as bar:
             made = collect_one(source, reading, self.out, collection, settings, lambda rows: _tick(bar, rows))
         tables.show_made(made)
 

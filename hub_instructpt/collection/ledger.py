@@ -60,7 +60,7 @@ class Ledger:
         return self._named[key] <= NAMED
 
     def lines(self) -> bytes:
-        """The entries as JSON Lines, in the order of rows."""
+        """The entries as JSON Lines, in the order in which they were met; repeated questions are met last."""
         known = ({key: value for key, value in asdict(entry).items() if value is not None} for entry in self.entries)
         return b"".join(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE) for entry in known)
 

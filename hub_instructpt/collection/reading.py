@@ -91,6 +91,11 @@ def open_files(source: Source, given: str) -> Reading:
     return Reading(SourceFacts(kind="files", name=names, files=files), parts)
 
 
+def has_files(source: Source, folder: Path) -> bool:
+    """Whether a folder is there that holds anything of a dataset."""
+    return folder.is_dir() and bool(_in_folder(source, folder))
+
+
 def where_to_get(source: Source) -> str:
     """What to do when the rows of a dataset are not here."""
     names = ", ".join(file.pattern for file in source.release)
