@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -156,12 +155,12 @@ def _file_rows(reader: Reader, path: Path, facts: SourceFile) -> Iterator[Row | 
             yield row
     except InputError:
         raise
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zlib.error, MemoryError) as error:
+    except Exception as error:  # whatever a reader of somebody's release, and what it builds upon, may raise
         what = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else one_line(error).rstrip(".")
         raise InputError(
             f"{facts.name} can not be read on after row {facts.num_rows:,}: {what}.",
             advice="Restore the file from its source.",
-        ) from None
+        ) from error
 
 
 # -- the Hub -------------------------------------------------------------------------------------------------------
