@@ -16,9 +16,9 @@ from hub_instructpt.rendering.questions import OPTIONS, THEREFORE, THINK, read_p
 SOURCES, PROBLEMS = survey()
 PUBLISHED = {
     "squad", "TopiOCQA", "HotpotQA", "WikiTableQuestions", "Quac", "QED", "FairyTaleQA", "mctest", "NarrativeQA",
-    "race", "race_c", "ReClor", "LogiQA", "AQUA_RAT_yes_opt", "TriviaQA", "CosmosQA", "ECQA", "NLQuAD", "NewsQA", "tweet_qa",
-    "quail", "dream", "multirc", "ROPES", "QuaRTz", "CoQA", "DoQA", "qasper", "PubMedQA_no_opt", "PubMedQA_yes_opt",
-    "COVID_QA", "ConvFinQA", "SpartQA", "bAbI", "QASC",
+    "race", "race_c", "ReClor", "LogiQA", "AQUA_RAT_yes_opt", "TriviaQA", "CosmosQA", "ECQA", "NLQuAD", "NewsQA",
+    "tweet_qa", "quail", "dream", "multirc", "ROPES", "QuaRTz", "CoQA", "DoQA", "qasper", "PubMedQA_no_opt",
+    "PubMedQA_yes_opt", "COVID_QA", "ConvFinQA", "SpartQA", "bAbI", "QASC",
 }  # fmt: skip
 BY_NAME = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 
