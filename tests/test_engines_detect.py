@@ -294,6 +294,11 @@ def test_a_server_that_falls_asleep_in_the_middle_is_waited_for_and_nothing_is_l
     assert caplog.text.count("is asleep") == 1
 
 
+def test_a_proxy_that_holds_on_to_requests_while_the_server_wakes_is_waited_for(server: str) -> None:
+    ask(server, "/_double/faults", [{"kind": "reset", "route": "*", "times": 2}])
+    assert complete(server, "Rivers", wake_seconds=20, connect_seconds=0)[0].text
+
+
 def test_a_sleep_without_end_is_one_clear_error(server: str) -> None:
     ask(server, "/_double/faults", ASLEEP)
     with pytest.raises(EngineUnavailable, match="did not wake within 1 s") as caught:
@@ -348,15 +353,15 @@ def test_each_sleep_has_its_own_bound_and_message(
     waking = Waking("http://host", 600)
     assert waking.is_sleep(503)
     assert not waking.is_sleep(500)
-    assert [waking.wait(503) for _ in range(3)] == [0, 0, 0]
+    assert [waking.wait("503") for _ in range(3)] == [0, 0, 0]
     now[0] += 599
-    assert waking.wait(503) == 599
+    assert waking.wait("503") == 599
     waking.answers += 1  # it woke
     now[0] += 5000
-    assert waking.wait(502) == 0  # and fell asleep again
+    assert waking.wait("502") == 0  # and fell asleep again
     now[0] += 600
     with pytest.raises(EngineUnavailable, match="10 minutes"):
-        waking.wait(503)
+        waking.wait("503")
     assert caplog.text.count("is asleep") == 2
     assert not Waking("http://host", 0).is_sleep(503)
 

@@ -202,7 +202,7 @@ class HTTPEngine:
             raise self._given_up(trouble, retries, "a prompt was refused")
         kind = trouble.kind
         if self._waking.is_sleep(trouble.status) and retries.is_asleep(self._waking.answers):
-            self._waking.wait(trouble.status)
+            self._waking.wait(str(trouble.status))
             kind = "asleep"
         wait = retries.next_wait(kind, weight=trouble.weight, asked_for_seconds=trouble.asked_for_seconds)
         if wait is None and kind == "unreachable":

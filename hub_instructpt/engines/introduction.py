@@ -53,6 +53,7 @@ class Introduction:
         self, send: Send, address: str, *, connect_seconds: float, answer_seconds: float, waking: Waking
     ) -> None:
         self._send, self.address, self._waking = send, address, waking
+        self._connect_seconds = connect_seconds
         self._deadline = time.monotonic() + connect_seconds
         self._answer_seconds = answer_seconds
 
@@ -82,12 +83,14 @@ class Introduction:
             EngineUnavailable: there was none in time.
         """
         while True:
-            pause = 0.25
+            sleep: str | None = None
             try:
                 response = await self._send(method, path, body, seconds)
             except TransportFailure as failure:
                 trouble = self._unanswered(failure)
-                if failure.kind == "timeout":  # it was waited for
+                if failure.kind != "unreachable" and self._waking.seconds:  # a proxy that holds on to requests
+                    sleep = failure.kind
+                elif failure.kind == "timeout":  # it was waited for
                     raise trouble from None
             else:
                 passing = response.status == 429 or is_passing(response.status)
@@ -101,12 +104,15 @@ class Introduction:
                     advice="Wait until it has started, then run the same command again.",
                 )
                 if self._waking.is_sleep(response.status):
-                    pause = min(5.0, 0.25 + self._waking.wait(response.status) / 4)
-                    await asyncio.sleep(pause)
-                    continue
-            if time.monotonic() >= self._deadline:
+                    sleep = str(response.status)
+            if sleep is not None:
+                lasted = self._waking.wait(sleep)
+                self._deadline = time.monotonic() + self._connect_seconds  # it has just begun to start
+                await asyncio.sleep(min(5.0, 0.25 + lasted / 4))
+            elif time.monotonic() >= self._deadline:
                 raise trouble
-            await asyncio.sleep(pause)
+            else:
+                await asyncio.sleep(0.25)
 
     def redirected(self, status: int) -> NotAnEngine:
         """The error for an address that is not where the server is."""

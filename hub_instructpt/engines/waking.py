@@ -42,8 +42,8 @@ class Waking:
         """Whether a status may mean that this server sleeps."""
         return self.seconds > 0 and status in _STATUSES
 
-    def wait(self, status: int) -> float:
-        """Note a sign of sleep.
+    def wait(self, sign: str) -> float:
+        """Note a sign of sleep: a status, or what became of a request.
 
         Returns:
             Seconds for which this sleep has lasted.
@@ -55,15 +55,15 @@ class Waking:
         if self._asleep_at != self.answers:
             self._asleep_at, self._since = self.answers, now
             _log.warning(
-                "%s is asleep or starting (%d). Waiting for it to wake, for up to %s.",
+                "%s is asleep or starting (%s). Waiting for it to wake, for up to %s.",
                 self.address,
-                status,
+                sign,
                 _duration(self.seconds),
             )
         lasted = now - self._since
         if lasted >= self.seconds:
             raise EngineUnavailable(
-                f"{self.address} did not wake within {_duration(self.seconds)} ({status}).",
+                f"{self.address} did not wake within {_duration(self.seconds)} ({sign}).",
                 advice="Look at its page: is it paused, or failing to start? Then run the same command again; "
                 "what is done is safe.",
             )
