@@ -23,8 +23,9 @@ from hub_instructpt.cli import collection_tables as tables
 from hub_instructpt.collection import card
 from hub_instructpt.collection.collect import collect as collect_one
 from hub_instructpt.collection.collect import is_finished, open_collection, settings_for
+from hub_instructpt.collection.hub_rows import open_hub
 from hub_instructpt.collection.manifest import CAP, Collection, CollectSettings
-from hub_instructpt.collection.reading import Reading, has_files, open_files, open_hub, where_to_get
+from hub_instructpt.collection.reading import Reading, has_files, open_files, where_to_get
 from hub_instructpt.collection.registry import all_sources, get_source, survey, unknown_source
 from hub_instructpt.collection.source import Source
 from hub_instructpt.collection.verify import verify as verify_folder
