@@ -51,7 +51,7 @@ def test_no_slot_is_lost_or_made_up_and_who_came_first_is_served_first(
                 holding[number] = asyncio.get_running_loop().create_future()
                 try:
                     how = await holding[number]
-                    limiter.answered() if how == "answer" else limiter.refused(slot)
+                    limiter.answered(slot) if how == "answer" else limiter.refused(slot)
                 finally:
                     del holding[number]
 
@@ -97,10 +97,11 @@ def test_requests_that_are_refused_together_lower_the_limit_once_and_answers_rai
         assert limiter.limit == 80
         for _ in slots:
             await limiter.__aexit__()
-        limiter.refused(await limiter.__aenter__())  # one alone in flight, and refused: others fill the server
+        slot = await limiter.__aenter__()
+        limiter.refused(slot)  # one alone in flight, and refused: others fill the server
         assert limiter.limit == 1
         for _ in range(6000):
-            limiter.answered()
+            limiter.answered(slot)
         assert limiter.limit == 100
 
     asyncio.run(main())

@@ -20,6 +20,11 @@ class Dialect(Protocol):
         """What is known of the server."""
         ...
 
+    @property
+    def queues(self) -> bool:
+        """Whether the server queues whatever comes, and nobody knows how much of it at a time is best."""
+        ...
+
     def completing(self, prompt: str, sampling: SamplingParams) -> Question[Completion | Question[Completion]]:
         """Asks for the completion of a prompt; an answer may be another question that is needed for it.
 

@@ -11,6 +11,7 @@ Does not know pairs or rows, or any one kind of server.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
 from hub_instructpt.engines.address import address_of, refuses_key
@@ -18,13 +19,18 @@ from hub_instructpt.engines.base import HomeLoop, rebuild
 from hub_instructpt.engines.dialect import Dialect
 from hub_instructpt.engines.http_protocol import UNREADABLE, Question, Trouble, judge, judge_failure, most_tokens
 from hub_instructpt.engines.introduction import Given, Introduction
+from hub_instructpt.engines.knee import Knee
 from hub_instructpt.engines.limiter import Limiter
+from hub_instructpt.engines.load import Load
 from hub_instructpt.engines.options import refuse
 from hub_instructpt.engines.retries import Retries, RetryPolicy
 from hub_instructpt.engines.transport import Response, Transport, TransportFailure
 from hub_instructpt.engines.waking import WAKE_SECONDS, Waking
 from hub_instructpt.errors import EngineUnavailable, RequestFailed, SettingsError
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
+
+START_IN_FLIGHT, MOST_IN_FLIGHT = 32, 1024
+"""Requests in flight to a server that queues them: to begin with, and at most."""
 
 T = TypeVar("T")
 
@@ -38,7 +44,8 @@ class HTTPEngine:
             is sent to Hugging Face Inference Endpoints only (address.py).
         model: which one, where the server has several.
         max_total_tokens: limit for prompt and completion together, where the server tells none, or less than it allows.
-        concurrency: fixes the number of requests in flight; never more than the server allows.
+        concurrency: fixes the number of requests in flight; never more than the server allows. Without it that
+            is what the server allows, or as many as make it faster (knee.py).
         timeout_seconds: limit for one request, waiting in the server's queue included.
         connect_seconds: how long a server may be unreachable at the start.
         wake_seconds: how long a server that scaled to zero may take to come back, at the start and later on; by
@@ -127,6 +134,10 @@ class HTTPEngine:
         )  # fmt: skip
         dialect = await self._recognise(first, self._given)
         self._limiter = Limiter(dialect.info.max_concurrent_requests)
+        if dialect.queues and self._given.concurrency is None:
+            # A prompt may wait in the server's queue, but not for so long that the timeout takes it for lost.
+            knee = Knee(START_IN_FLIGHT, MOST_IN_FLIGHT, slowest=self._timeout / 4)
+            self._limiter = Limiter(MOST_IN_FLIGHT, knee=knee)
         return dialect
 
     async def _recognise(self, first: Introduction, given: Given) -> Dialect:
@@ -151,6 +162,15 @@ class HTTPEngine:
                 raise
             return most_tokens(text)
 
+    @property
+    def capacity(self) -> int:
+        """Requests that the server is given at once, now."""
+        return int(self._limiter.limit)
+
+    def loads(self) -> Sequence[Load]:
+        """How busy the server is and was."""
+        return [self._limiter.load(self.address)]
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy knows how to connect, and is not connected.
         return rebuild, (type(self), self._arguments)
@@ -170,11 +190,14 @@ class HTTPEngine:
             async with self._limiter as slot:
                 got = await self._try(question)
                 if not isinstance(got, Trouble):
-                    self._limiter.answered()
+                    if isinstance(got, Completion):
+                        self._limiter.answered(slot, got.generated_tokens or len(got.text) // 4)
                     self._waking.answers += 1
                     return got
                 if got.kind == "busy":
                     self._limiter.refused(slot)
+                else:
+                    self._limiter.failed()
             if retries is None:
                 retries = Retries(self._retry)
             retries.attempts += 1

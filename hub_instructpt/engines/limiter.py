@@ -5,6 +5,8 @@ TGI has no waiting room: the request after the last permit is refused at once (4
 back (additive increase, multiplicative decrease), never above the server's own limit. Requests that were in flight
 together are refused together: only the first of them counts, or one full moment would take nearly everything away.
 
+Servers that queue whatever comes never refuse. For those the number is found by measuring (knee.py).
+
 Keeps true: never more than `limit` slots are held, but for those taken before it fell; waiters are served in order of
 arrival; no slot is lost, whoever is cancelled when.
 Does not know what the requests are.
@@ -13,21 +15,43 @@ Does not know what the requests are.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from hub_instructpt.engines.knee import Knee
+from hub_instructpt.engines.load import Load, Meter
+
+
+class Slot(NamedTuple):
+    """A request's place: its number, counted as places are taken, and the clock's time then."""
+
+    number: int
+    began: float
 
 
 class Limiter:
-    """An adaptive counting semaphore: `async with limiter as slot:` holds one slot, which is its number."""
+    """An adaptive counting semaphore: `async with limiter as slot:` holds one slot.
 
-    def __init__(self, maximum: int) -> None:
+    Args:
+        maximum: the limit is never higher.
+        knee: finds the limit, where the server does not tell it.
+        clock: tells the time, in seconds.
+    """
+
+    def __init__(self, maximum: int, *, knee: Knee | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.maximum = max(1, maximum)
-        self.limit = float(self.maximum)
+        self.limit = float(self.maximum if knee is None else knee.limit)
         self.in_flight = 0
+        self._knee = knee
+        self._meter = Meter(clock)
         self._taken = 0
         self._taken_when_lowered = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def __aenter__(self) -> int:
+    async def __aenter__(self) -> Slot:
         if self.in_flight >= int(self.limit) or self._waiting:
             slot = asyncio.get_running_loop().create_future()
             self._waiting.append(slot)
@@ -38,26 +62,52 @@ class Limiter:
                 if slot.done() and not slot.cancelled():
                     self._release()
                 raise
+            now = self._meter.now  # of the hand-over, a tick ago
         else:
+            now = self._meter.moved(self.in_flight, int(self.limit))
             self.in_flight += 1
         self._taken += 1
-        return self._taken
+        return Slot(self._taken, now)
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._release()
 
-    def answered(self) -> None:
-        """An answer came: after one full round of them, one more slot."""
-        if self.limit < self.maximum:
+    def answered(self, slot: Slot, tokens: int = 0) -> None:
+        """An answer came, of so many tokens. After one full round of them, one more slot."""
+        load = self._meter.load
+        now = self._meter.moved(self.in_flight, int(self.limit))
+        seconds = now - slot.began
+        load.answered += 1
+        load.answer_seconds += seconds
+        load.tokens += tokens
+        if self._knee is not None:
+            self._knee.answered(slot.number, self._taken, seconds, tokens or 1, now=now, slot_seconds=load.slot_seconds)
+            self.limit = float(self._knee.limit)
+        elif self.limit < self.maximum:
             self.limit = min(self.maximum, self.limit + 1 / self.limit)
 
-    def refused(self, slot: int) -> None:
+    def refused(self, slot: Slot) -> None:
         """The server was full for the holder of this slot: a fifth fewer slots, and at least one."""
-        if slot > self._taken_when_lowered:
+        self._meter.load.refused += 1
+        if slot.number > self._taken_when_lowered:
+            now = self._meter.moved(self.in_flight, int(self.limit))
             self._taken_when_lowered = self._taken
             self.limit = max(1.0, min(self.limit, float(self.in_flight)) * 0.8)
+            if self._knee is not None:
+                self._knee.refused(self.limit, self._taken, now=now, slot_seconds=self._meter.load.slot_seconds)
+
+    def failed(self) -> None:
+        """A request ended without an answer; only counted."""
+        self._meter.load.failed += 1
+
+    def load(self, address: str) -> Load:
+        """The load of the server, up to now."""
+        if self._taken:
+            self._meter.moved(self.in_flight, int(self.limit))
+        return replace(self._meter.load, address=address, limit=int(self.limit), in_flight=self.in_flight)
 
     def _release(self) -> None:
+        self._meter.moved(self.in_flight, int(self.limit))
         self.in_flight -= 1
         while self._waiting and self.in_flight < int(self.limit):
             slot = self._waiting.popleft()

@@ -11,7 +11,7 @@ client must know (facts on servers):
 - /v1/models may list several models, one, or fail: `model` is sent only where the server wants to hear it. To TGI it
   would name an adapter;
 - prompts that do not fit are a 400: counted as `prompt_too_long`;
-- they queue instead of refusing, so how many requests are in flight is our business (limiter.py).
+- they queue instead of refusing, so how many requests are in flight is our business (knee.py).
 
 Lists of prompts are not used. They save nothing but a part of the HTTP, which is small, and cost much: an answer comes
 when the slowest of the list is done, one bad prompt fails them all, and half of these servers take no lists.
@@ -53,6 +53,7 @@ class OpenAI:
     adds_bos: bool
     plain: bool
     counter: Counter
+    queues: bool = True
 
     def completing(self, prompt: str, sampling: SamplingParams) -> Question[Completion]:
         if self.info.kind == "transformers serve" and not sampling.greedy:

@@ -63,7 +63,8 @@ async def recognise(first: Introduction, given: Given, *, sure: bool) -> OpenAI:
     model, called = await _model(first, given, told)
     tokens = await _tokens(first, given, model)
     counter = await _counter(first, told.kind, model, tokens)
-    return OpenAI(_info(told, given, called, tokens), model, tokens.adds_bos, tokens.plain, counter)
+    queues = told.in_flight is None
+    return OpenAI(_info(told, given, called, tokens), model, tokens.adds_bos, tokens.plain, counter, queues)
 
 
 async def _model(first: Introduction, given: Given, told: Told) -> tuple[str | None, str]:

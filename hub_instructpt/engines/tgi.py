@@ -33,6 +33,7 @@ class TGI:
 
     info: EngineInfo
     tokens: ControlTokens
+    queues: bool = False
 
     def completing(self, prompt: str, sampling: SamplingParams) -> Question[Completion | Question[Completion]]:
         return tgi_protocol.generating(self._as_sent(prompt), sampling)
