@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 import xxhash
 
-from hub_instructpt.engines.base import Engine
+from hub_instructpt.engines.base import Engine, pinned
 from hub_instructpt.errors import RunError
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
 
@@ -172,6 +172,11 @@ class JournaledEngine:
 
     async def count_tokens(self, text: str) -> int:
         return await self.engine.count_tokens(text)
+
+    def pinned(self) -> Engine:
+        """For one chain: the engine within stays with one server, where it has several."""
+        engine = pinned(self.engine)
+        return self if engine is self.engine else JournaledEngine(engine, self.journal)
 
     async def aclose(self) -> None:
         await self.journal.aclose()

@@ -2,7 +2,7 @@
 
 The unit is a chain of up to M texts (M-shot): the prompt of a text carries the earlier texts of its chain with their
 pairs, and a text without pairs ends its chain. Chains are independent; many are in flight, and they come back in the
-order in which they went in, through a bounded window, so that one slow answer idles nothing.
+order in which they went in (in_order.py), so that one slow answer idles nothing.
 
 Keeps true: a text that fails is an outcome with a reason, never an exception and never a lost neighbour; every string
 neutralised, context cut and pair dropped is counted. Only when the engine as a whole is gone, or when too large a
@@ -12,21 +12,18 @@ Does not know rows, files or servers.
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from hub_instructpt.engines.base import Engine
+from hub_instructpt.engines.base import Engine, capacity_of, pinned
 from hub_instructpt.errors import EngineError, EngineUnavailable, RequestFailed, SettingsError
+from hub_instructpt.in_order import in_order
 from hub_instructpt.markup import format_prompt, neutralise, parse_completion
 from hub_instructpt.records import EngineInfo, Example, FinishReason, Pair, SamplingParams
-
-Tag = TypeVar("Tag")
-Result = TypeVar("Result")
 
 # No tokenizer turns more characters than this into one token of ordinary text; a server refuses bodies above 2 MB.
 MAX_CHARACTERS_PER_TOKEN = 32
@@ -91,35 +88,13 @@ class FailureBudget:
         )
 
 
-def window_of(info: EngineInfo) -> int:
-    """How many chains are in the air: enough that a slow one idles nothing, few enough to hold in memory."""
-    return 2 * info.max_concurrent_requests
+def running_in(engine: Engine, info: EngineInfo) -> Callable[[], int]:
+    """How many chains run at once: as many as the engine takes, now, and as many again that wait for a place.
 
-
-async def in_order(
-    work: AsyncIterable[tuple[Tag, Coroutine[Any, Any, Result]]], window: int
-) -> AsyncGenerator[tuple[Tag, Result], None]:
-    """Run coroutines at once, at most `window` of them, and give their results in the order in which they came.
-
-    Args:
-        work: coroutines, each with a tag that comes back beside its result; taken only when there is room.
-
-    Closing the iterator, or an error of one of them, cancels those that still run.
+    Those do what costs no engine: their prompts are written, their pairs parsed and journaled. So a place that comes
+    free is taken at once, and an engine that sorts what waits has something to sort.
     """
-    pending: deque[tuple[Tag, asyncio.Task[Result]]] = deque()
-    try:
-        async for tag, coroutine in work:
-            pending.append((tag, asyncio.create_task(coroutine)))
-            while pending and (len(pending) >= window or pending[0][1].done()):
-                yield pending[0][0], await pending[0][1]
-                pending.popleft()
-        while pending:
-            yield pending[0][0], await pending[0][1]
-            pending.popleft()
-    finally:
-        for _, task in pending:
-            task.cancel()
-        await asyncio.gather(*(task for _, task in pending), return_exceptions=True)
+    return lambda: 2 * capacity_of(engine, info) + 16
 
 
 class Synthesizer:
@@ -139,17 +114,17 @@ class Synthesizer:
     async def stream(self, chains: AsyncIterable[Sequence[str]]) -> AsyncGenerator[list[Synthesis], None]:
         """Outcomes of chains of texts, chain by chain, in the order given.
 
-        Memory holds about twice as many chains as the engine takes requests. Closing the iterator cancels what is in
-        flight.
+        Twice as many chains are worked on as the engine takes requests; those that are done early wait in memory
+        (in_order.py). Closing the iterator cancels what is in flight.
         """
         info = await self.engine.connect()
         info.input_budget(self.sampling)  # an impossible token limit is an error before the first request
 
-        async def work() -> AsyncGenerator[tuple[None, Coroutine[Any, Any, list[Synthesis]]], None]:
+        async def work() -> AsyncGenerator[tuple[Sequence[str], Coroutine[Any, Any, list[Synthesis]]], None]:
             async for texts in chains:
-                yield None, self.chain(texts)
+                yield texts, self.chain(texts)
 
-        async with aclosing(in_order(work(), window_of(info))) as results:
+        async with aclosing(in_order(work(), running_in(self.engine, info), _characters)) as results:
             async for _, outcomes in results:
                 yield outcomes
 
@@ -157,9 +132,10 @@ class Synthesizer:
         """Outcomes of one chain of texts, each shown the ones before it."""
         examples: list[Example] = []
         outcomes: list[Synthesis] = []
+        engine = self.engine if len(texts) == 1 else pinned(self.engine)
         asked: set[str] = set()  # by the M-shot example so far, shown in the prompt or not
         for text in texts:
-            outcome, shown = await self._synthesize(text, examples, asked)
+            outcome, shown = await self._synthesize(engine, text, examples, asked)
             if outcome.pairs and shown:
                 outcome.shot_index = outcomes[-1].shot_index + 1
             else:
@@ -170,14 +146,16 @@ class Synthesizer:
             outcomes.append(outcome)
         return outcomes
 
-    async def _synthesize(self, text: str, examples: list[Example], asked: set[str]) -> tuple[Synthesis, int]:
+    async def _synthesize(
+        self, engine: Engine, text: str, examples: list[Example], asked: set[str]
+    ) -> tuple[Synthesis, int]:
         """The outcome of one text, and how many of the examples its prompt could show."""
         outcome = Synthesis()
         info = await self.engine.connect()
         try:
             context, examples, prompt = await self._fit(text, examples, info)
             outcome.counts["contexts/cut"] += len(context) < len(text)
-            completion = await self.engine.complete(prompt, self.sampling)
+            completion = await engine.complete(prompt, self.sampling)
         except EngineUnavailable:
             raise
         except RequestFailed as failure:
@@ -285,6 +263,10 @@ class Synthesizer:
     async def _size(self, prompt: str, budget: int) -> int:
         most = _most_tokens(prompt)  # most texts are known to fit without asking
         return most if most <= budget else await self.engine.count_tokens(prompt)
+
+
+def _characters(texts: Sequence[str]) -> int:
+    return sum(map(len, texts))
 
 
 def _most_tokens(prompt: str) -> int:

@@ -155,7 +155,7 @@ def test_shards_hold_the_contracts_columns_in_source_order(whole: Path, path: Pa
         assert row["examples"][0]["context"] in row["text"]
     assert {len(row["examples"]) for row in rows} == {1, 2}
     assert sorted(path.name for path in whole.rglob("*")) == sorted(
-        [".lock", "data", "manifest.json", *(shard.path[5:] for shard in manifest.shards)]
+        [".load.json", ".lock", "data", "manifest.json", *(shard.path[5:] for shard in manifest.shards)]
     )
 
 

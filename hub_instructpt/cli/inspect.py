@@ -11,8 +11,10 @@ import typer
 from hub_instructpt import cards, hub
 from hub_instructpt.collection import card as collection_card
 from hub_instructpt.collection.manifest import Collection
+from hub_instructpt.engines.load import verdict
 from hub_instructpt.mixing import card as mixture_card
 from hub_instructpt.mixing.manifest import Mixture
+from hub_instructpt.runs import load_file
 from hub_instructpt.runs.files import is_being_written
 from hub_instructpt.runs.manifest import Manifest
 
@@ -46,6 +48,7 @@ def status(
         ("pairs", f"{facts['pairs']:,}"),
         ("time", f"{manifest.seconds:,.0f} s, {facts['rows_per_second']:.2f} rows a second"),
     ]
+    lines += _engine_lines(folder)
     for group, title in (
         ("rows_rejected", "rows left out"),
         ("texts_without_pairs", "texts without pairs"),
@@ -55,6 +58,22 @@ def status(
         lines += [(title, f"{number:,}  {cards.words(name)}") for name, number in cards.counts_of(manifest, group)]
     for name, value in lines:
         typer.echo(f"{name:<20} {value}")
+
+
+def _engine_lines(folder: Path) -> list[tuple[str, str]]:
+    """What each server did, and what holds the run up."""
+    loads, cpu_share = load_file.load(folder)
+    lines: list[tuple[str, str]] = []
+    for load in loads:
+        troubles = [f", {n:,} {what}" for n, what in ((load.refused, "refused"), (load.failed, "failed")) if n]
+        told = (
+            f"{load.address}: {load.state}, {load.in_flight} of {load.limit} in flight (mean {load.mean_in_flight:.0f})"
+            f", full {100 * load.full_share:.0f} % of the time, {load.answered:,} answers, {load.latency:.2f} s each"
+        )
+        lines.append(("" if lines else "servers", told + "".join(troubles)))
+    if any(load.answered for load in loads):
+        lines.append(("held up by", verdict(loads, cpu_share)))
+    return lines
 
 
 def card(folder: RunDirectory) -> None:
@@ -104,6 +123,7 @@ def _facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "journaled": 0 if manifest.finished else _journaled(folder),
         "pairs": manifest.counts["pairs/kept"],
         "rows_per_second": manifest.next_row / manifest.seconds if manifest.seconds else 0.0,
+        "servers": [load.as_dict() for load in load_file.load(folder)[0]],
         "counts": dict(sorted(manifest.counts.items())),
         "engine": manifest.engine.model_dump(),
     }

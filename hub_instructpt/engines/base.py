@@ -50,6 +50,21 @@ class Engine(Protocol):
         ...
 
 
+def pinned(engine: Engine) -> Engine:
+    """An engine for one chain of prompts, which stays with one server where there are several.
+
+    Each prompt of a chain begins with the one before: a server that has seen that one has most of it in its cache.
+    Engines with more than one server offer `pinned()`; the others are what they are.
+    """
+    offer: Callable[[], Engine] | None = getattr(engine, "pinned", None)
+    return engine if offer is None else offer()
+
+
+def capacity_of(engine: Engine, info: EngineInfo) -> int:
+    """How many prompts an engine takes at once, now: engines whose limit moves have an attribute `capacity`."""
+    return int(getattr(engine, "capacity", info.max_concurrent_requests))
+
+
 def rebuild(kind: Callable[..., Engine], arguments: dict[str, Any]) -> Engine:
     """Make an engine anew from its arguments: what unpickling and copying one does."""
     return kind(**arguments)

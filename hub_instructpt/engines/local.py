@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hub_instructpt.engines import local_model
 from hub_instructpt.engines.base import HomeLoop, rebuild
+from hub_instructpt.engines.load import Load, Meter
 from hub_instructpt.engines.local_model import LocalModel
 from hub_instructpt.engines.options import OF_SERVERS, refuse
 from hub_instructpt.errors import EngineUnavailable, RequestFailed, SettingsError
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
 
 TINY_SYNTHESIZER = Path(__file__).parent.parent / "tiny_synthesizer"
+MOST_PASSED = 32
 TINY_ID = "hub-instructpt/tiny-synthesizer"
 
 _log = logging.getLogger(__name__)
@@ -35,6 +38,7 @@ class _Waiting:
     ids: list[int]
     sampling: SamplingParams
     answer: asyncio.Future[Completion]
+    passed: int = 0  # batches in which longer ones were preferred
 
 
 class LocalEngine:
@@ -92,6 +96,8 @@ class LocalEngine:
         self._thread: ThreadPoolExecutor | None = None
         self._worker: asyncio.Task[None] | None = None
         self._waiting: list[_Waiting] = []
+        self._taken = 0
+        self._meter = Meter()
 
     async def connect(self) -> EngineInfo:
         if not self._home.enter():
@@ -116,11 +122,28 @@ class LocalEngine:
         self._waiting.append(waiting)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        return await waiting.answer
+        began, load = self._meter.moved(self._taken, 1), self._meter.load  # one prompt is enough to keep it busy
+        self._taken += 1
+        try:
+            completion = await waiting.answer
+        except Exception:
+            load.failed += 1
+            raise
+        finally:
+            now = self._meter.moved(self._taken, 1)
+            self._taken -= 1
+        load.answered, load.answer_seconds = load.answered + 1, load.answer_seconds + now - began
+        load.tokens += completion.generated_tokens or 0
+        return completion
 
     async def count_tokens(self, text: str) -> int:
         await self.connect()
         return len(self._loaded().encode(text))
+
+    def loads(self) -> Sequence[Load]:
+        """How busy the model is and was."""
+        load, concurrency = self._meter.load, self._concurrency
+        return [replace(load, address=self.address, limit=concurrency, in_flight=self._taken)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy knows how to connect, and is not connected.
@@ -201,8 +224,14 @@ class LocalEngine:
         # Prompts drawn in different ways can not share a batch. The longest first: if memory is short, it shows.
         sampling = self._waiting[0].sampling
         alike = sorted((w for w in self._waiting if w.sampling == sampling), key=lambda w: -len(w.ids))
-        batch = alike[: self._batch_size]
+        # But short ones must get their turn: their rows are waited for, and everything after them with them.
+        longest_passed = max(range(len(alike)), key=lambda index: alike[index].passed)
+        start = longest_passed if alike[longest_passed].passed >= MOST_PASSED else 0
+        start = max(0, min(start, len(alike) - self._batch_size))
+        batch = alike[start : start + self._batch_size]
         taken = {id(w) for w in batch}
+        for w in alike:
+            w.passed += 1
         self._waiting = [w for w in self._waiting if id(w) not in taken]
         return batch
 

@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,16 +21,23 @@ from typing import Any
 
 from hub_instructpt.background import new_event_loop
 from hub_instructpt.engines.base import Engine
+from hub_instructpt.engines.load import Load, loads_of
 from hub_instructpt.errors import InputError, RunDirectoryError, SettingsError
+from hub_instructpt.in_order import in_order
 from hub_instructpt.journal import Journal, JournaledEngine
 from hub_instructpt.records import EngineInfo, SamplingParams
+from hub_instructpt.runs import load_file
 from hub_instructpt.runs.files import only_writer, sha256
 from hub_instructpt.runs.manifest import MANIFEST, EngineFacts, Manifest, Settings, refuse_other_run
 from hub_instructpt.runs.shards import OpenShard, journal_path
 from hub_instructpt.runs.sources import Source, SourceRow
-from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer, in_order, window_of
+from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer, running_in
 
 ROWS_READ_AHEAD = 256
+
+MOST_OPEN_SHARDS = 64
+"""Each has a journal, with a file and a thread. Only with small shards, and an answer that takes very long, is it so
+many; then no more are begun until the first is sealed."""
 
 
 class Progress:
@@ -44,6 +51,9 @@ class Progress:
 
     def sealed(self, manifest: Manifest) -> None:
         """One more shard is sealed."""
+
+    def loaded(self, loads: Sequence[Load]) -> None:
+        """So busy are the servers; told every few seconds."""
 
 
 def augment_source(
@@ -125,6 +135,7 @@ class _Run:
         self.sampling = SamplingParams(settings.max_new_tokens, settings.temperature, settings.top_p)
         self.budget, self.progress = budget, progress
         self.desks: deque[_Desk] = deque()
+        self.chain_done = asyncio.Event()
 
     async def run(self, license: str | None, command: str | None) -> Manifest:  # noqa: A002
         try:
@@ -134,7 +145,8 @@ class _Run:
             _drop_unnamed(self.folder, self.manifest)
             if self.manifest.finished:
                 return self.manifest
-            return await self._work(info)
+            async with self._watched():
+                return await self._work(info)
         finally:
             for desk in self.desks:
                 await desk.journal.aclose()
@@ -174,6 +186,26 @@ class _Run:
             there.save(self.folder)
         return there
 
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """Tell and write down, now and then and in the end, how busy the servers are."""
+        clock = load_file.Clock()
+
+        async def watch() -> None:
+            while True:
+                await asyncio.sleep(load_file.LOOK_SECONDS)
+                loads = loads_of(self.engine)
+                self.progress.loaded(loads)
+                await asyncio.to_thread(load_file.save, self.folder, loads, clock)
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            load_file.save(self.folder, loads_of(self.engine), clock)
+
     async def _work(self, info: EngineInfo) -> Manifest:
         began, earlier = time.monotonic(), self.manifest.seconds
         start, limit = self.manifest.next_row, self.settings.limit
@@ -181,11 +213,13 @@ class _Run:
         total = limit if known is None else min(known, limit or known)
         self.progress.begin(start, total, self.manifest)
         self._remember_failures()
-        async with aclosing(in_order(self._chains(start, limit), window_of(info))) as results:
+        chains, running = self._chains(start, limit), running_in(self.engine, info)
+        async with aclosing(in_order(chains, running, _characters)) as results:
             async for (desk, rows), outcomes in results:
                 for outcome in outcomes:
                     self.budget.record(outcome)
                 desk.shard.add(rows, outcomes, self.settings.seed)
+                self.chain_done.set()
                 self.progress.advance(len(rows), outcomes)
                 if self.budget.reasons.total() < self.budget.texts:
                     await self._seal_complete(earlier + time.monotonic() - began)
@@ -247,6 +281,10 @@ class _Run:
             desk.shard.read = True
 
     async def _open(self, start: int) -> _Desk:
+        # A shard without chains, as of rows that are all rejected, has nothing open, and no answer that seals it.
+        while sum(desk.shard.chains_open > 0 for desk in self.desks) >= MOST_OPEN_SHARDS:
+            self.chain_done.clear()
+            await self.chain_done.wait()
         shard = OpenShard(len(self.manifest.shards) + len(self.desks), start)
         journal = await asyncio.to_thread(Journal, self.folder / journal_path(shard.index))
         engine = JournaledEngine(self.engine, journal)
@@ -270,6 +308,10 @@ class _Run:
 def _chain(desk: _Desk, rows: list[SourceRow]) -> tuple[_Chain, Coroutine[Any, Any, list[Synthesis]]]:
     desk.shard.chains_open += 1
     return (desk, rows), desk.synthesizer.chain([row.text for row in rows])
+
+
+def _characters(chain: _Chain) -> int:
+    return sum(len(row.text) for row in chain[1])
 
 
 async def _read_ahead(source: Source, start: int, stop: int | None) -> AsyncIterator[SourceRow]:
