@@ -55,7 +55,7 @@ LONGEST = 300
 
 def engine_name(kind: str) -> str:
     """What users call a kind of engine."""
-    return ENGINE_NAMES.get(kind, kind)
+    return " and ".join(ENGINE_NAMES.get(one, one) for one in kind.split("+"))  # a fleet may have several
 
 
 def write_card(folder: Path, repo_id: str | None = None) -> Path:

@@ -73,7 +73,7 @@ def test_wrong_use_is_status_2_and_names_what_is_wrong(tmp_path: Path) -> None:
         (["augment", path, "--out", out, "--nonsense"], "--nonsense"),
         (["augment", path, "--out", out, "--engine", "nonsense"], "'nonsense' names no engine"),
         (["augment", path, "--out", out, "--engine", "http://"], "http://host:port"),
-        (["augment", path, "--out", out, *engine, *engine], "2 engines"),
+        (["augment", path, "--out", out, *engine, *engine], "named twice"),
         (["augment", path, "--out", out, *engine, "--limit", "0"], "--limit"),
         (["augment", path, "--out", out, *engine, "--rows-per-shard", "x"], "--rows-per-shard"),
         (["augment", path, "--out", out, *engine, "--temperature", "9"], "temperature"),

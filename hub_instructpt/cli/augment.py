@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from hub_instructpt import cards, hub
 from hub_instructpt.engines import open_engine
+from hub_instructpt.engines.load import Load
 from hub_instructpt.errors import InputError, RunError, SettingsError
 from hub_instructpt.runs.hub_dataset import open_dataset
 from hub_instructpt.runs.manifest import MANIFEST, Manifest, Settings
@@ -50,9 +51,14 @@ def augment(
         list[str] | None,
         typer.Option(
             help="http(s)://host:port of a text-generation server (TGI, vLLM, SGLang, llama.cpp, transformers serve; "
-            "found out by asking), tgi+http://… or openai+http://… to insist, local, or local:PATH_OR_MODEL_ID.",
+            "found out by asking), tgi+http://… or openai+http://… to insist, local, or local:PATH_OR_MODEL_ID. "
+            "Several of them share the work.",
             metavar="E",
         ),
+    ] = None,
+    engines_file: Annotated[
+        Path | None,
+        typer.Option(help="File with one engine a line; may be edited while the run goes on.", metavar="FILE"),
     ] = None,
     config: Annotated[str | None, typer.Option(help="Config of a Hub dataset.")] = None,
     split: Annotated[str, typer.Option(help="Split of a Hub dataset.")] = "train",
@@ -72,7 +78,10 @@ def augment(
         str | None, typer.Option(help="Licence of the corpus, for its card; by default the source's.")
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(help="Requests in flight; by default what the server allows.", min=1)
+        int | None,
+        typer.Option(
+            help="Requests in flight to each server; by default what it allows, or as many as make it faster.", min=1
+        ),
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for one request, the server's queue included.")] = 300.0,
     model: Annotated[str | None, typer.Option(help="Which one, of a server that has several models.")] = None,
@@ -102,11 +111,12 @@ def augment(
         text_column=text_column, keep_columns=keep, num_shots=num_shots, max_new_tokens=max_new_tokens,
         temperature=temperature, top_p=top_p, rows_per_shard=rows_per_shard, limit=limit, seed=seed,
     )  # fmt: skip
+    named = [*(engine or ()), *([f"@{engines_file}"] if engines_file else [])]
     opened = open_engine(
-        engine or "local", timeout_seconds=timeout, concurrency=concurrency, model=model,
+        named or "local", timeout_seconds=timeout, concurrency=concurrency, model=model,
         max_total_tokens=max_total_tokens, wake_seconds=wake_seconds,
     )  # fmt: skip
-    if not engine:
+    if not named:
         _say(REAL_ENGINES)
     # Rows are kept until their shard is sealed, and none is part of a cycle: looking for cycles among them again and
     # again costs a tenth of all work.
@@ -124,7 +134,7 @@ def augment(
             command=_command(source, sys.argv[1:]),
         )
     card = cards.write_card(out)
-    _show(manifest, out, card, named=bool(engine))
+    _show(manifest, out, card, named=bool(named))
 
 
 def _open_source(
@@ -192,6 +202,7 @@ class _Bar(Progress):
         self.bar: tqdm[Any] | None = None
         self.pairs = self.failed = 0
         self.next_words = 0.0
+        self.in_flight = ""
 
     def __enter__(self) -> _Bar:
         return self
@@ -224,7 +235,15 @@ class _Bar(Progress):
 
     def _words(self, bar: tqdm[Any]) -> None:
         failed = {"failed": self.failed} if self.failed else {}
-        bar.set_postfix({"pairs": self.pairs, **failed}, refresh=False)
+        in_flight = {"in flight": self.in_flight} if self.in_flight else {}
+        bar.set_postfix({"pairs": self.pairs, **failed, **in_flight}, refresh=False)
+
+    def loaded(self, loads: Sequence[Load]) -> None:
+        if loads:
+            there = [load for load in loads if load.state != "aside"]
+            servers = f" on {len(there)} of {len(loads)} servers" if len(loads) > 1 else ""
+            in_flight, limit = sum(load.in_flight for load in there), sum(load.limit for load in there)
+            self.in_flight = f"{in_flight} of {limit}{servers}"
 
 
 def _show(manifest: Manifest, out: Path, card: Path, *, named: bool) -> None:
@@ -269,10 +288,12 @@ def _command(source: str, arguments: Sequence[str]) -> str:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if option:
-            shown += [] if option == "--out" else [_published_engine(argument) if option == "--engine" else argument]
+            shown += [] if option == "--out" else [_published_value(option, argument)]
+            if option == "--engine" and shown[-2:] in (shown[i : i + 2] for i in range(len(shown) - 2)):
+                del shown[-2:]  # a fleet of sixteen looks like one server, to others
             option = ""
-        elif name == "--engine" and equals:
-            shown.append(f"--engine={_published_engine(value)}")
+        elif name in ("--engine", "--engines-file") and equals:
+            shown.append(f"{name}={_published_value(name, value)}")
         elif argument == source:
             shown.append(_published_path(source))
         elif name not in ("--out", "--debug"):
@@ -286,6 +307,12 @@ def _command(source: str, arguments: Sequence[str]) -> str:
 def _published_path(path: str) -> str:
     whole = Path(path).expanduser()
     return whole.name if whole.is_absolute() or ".." in whole.parts else path
+
+
+def _published_value(option: str, value: str) -> str:
+    if option == "--engine":
+        return _published_engine(value)
+    return _published_path(value) if option == "--engines-file" else value
 
 
 def _published_engine(engine: str) -> str:

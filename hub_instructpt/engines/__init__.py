@@ -5,6 +5,9 @@
     openai+http(s)://host:port  /v1/completions, without asking: vLLM, SGLang, llama.cpp, `transformers serve`, …
     local                       the tiny synthesizer that comes with the package
     local:PATH_OR_MODEL_ID      any causal LM, in this process through transformers
+    @FILE                       those that a file names, one a line; it is read again when it changes
+
+Several of them are one engine as well, a fleet.
 
 Keeps true: naming an engine costs nothing; only connecting it does.
 Does not know markup, rows or files.
@@ -21,16 +24,18 @@ from hub_instructpt.errors import SettingsError
 
 if TYPE_CHECKING:
     from hub_instructpt.engines.detect import ServerEngine
+    from hub_instructpt.engines.fleet import Fleet
     from hub_instructpt.engines.local import LocalEngine
     from hub_instructpt.engines.openai import OpenAIEngine
     from hub_instructpt.engines.tgi import TGIEngine
 
-__all__ = ["Engine", "LocalEngine", "OpenAIEngine", "ServerEngine", "TGIEngine", "open_engine"]
+__all__ = ["Engine", "Fleet", "LocalEngine", "OpenAIEngine", "ServerEngine", "TGIEngine", "open_engine"]
 
-EngineSpec = str | Sequence[str] | Engine
+EngineSpec = str | Sequence[str | Engine] | Engine
 
 # Loaded when they are first used: one needs an HTTP client, another torch.
 _ROOMS = {
+    "Fleet": "hub_instructpt.engines.fleet",
     "LocalEngine": "hub_instructpt.engines.local",
     "OpenAIEngine": "hub_instructpt.engines.openai",
     "ServerEngine": "hub_instructpt.engines.detect",
@@ -43,7 +48,7 @@ def open_engine(spec: EngineSpec, **options: Any) -> Engine:
     """The engine that `spec` names, not yet connected.
 
     Args:
-        spec: an engine, its name as written above, or a list with one such name.
+        spec: an engine, its name as written above, or a list of them, which is a fleet.
         options: keyword arguments of the engine, such as `api_key`, `concurrency` or `timeout_seconds`.
 
     Raises:
@@ -52,13 +57,18 @@ def open_engine(spec: EngineSpec, **options: Any) -> Engine:
     if not isinstance(spec, str | Sequence):
         return spec
     if not isinstance(spec, str):
-        if len(spec) != 1:
-            raise SettingsError(
-                f"{len(spec)} engines were given; one is what works today.",
-                advice="Put a load balancer in front of several servers, or run one process per server.",
-            )
-        return open_engine(spec[0], **options)
+        files = [one[1:] for one in spec if isinstance(one, str) and one.startswith("@")]
+        engines = [one for one in spec if not (isinstance(one, str) and one.startswith("@"))]
+        if len(engines) == 1 and not files:
+            return open_engine(engines[0], **options)
+        if len(files) > 1:
+            raise SettingsError("There can be one file of engines only.", advice="Write all engines into one.")
+        from hub_instructpt.engines.fleet import Fleet
+
+        return Fleet(engines, file=files[0] if files else None, **options)
     name = spec.strip()
+    if name.startswith("@"):
+        return open_engine([name], **options)
     if name == "local" or name.startswith("local:"):
         if options.pop("model", None) is not None:
             raise SettingsError("The local engine has its model in its name.", advice="Write local:PATH_OR_MODEL_ID.")
