@@ -1,37 +1,63 @@
 """COVID-QA: questions of biomedical experts about scientific articles on the coronavirus, answers as spans.
 
-Source: https://github.com/deepset-ai/COVID-QA. Licence: Apache-2.0 (the articles: their own open licences).
-
-Row in (one article): {"paragraphs": [{"context": "…", "document_id": 630, "qas": [{"question": "What is the main
-    cause of …?", "is_impossible": false, "answers": [{"text": "Mother-to-child transmission …"}]}]}]}
-Contexts are whole articles, tens of thousands of characters long; whoever trains on them cuts them.
+Contexts are whole articles, tens of thousands of characters long; whoever trains on them cuts them. Questions that are
+marked as impossible are left out. The Hub has a row a question, the release an article with all its paragraphs.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-SOURCE = {
-    "name": "COVID_QA",
-    "homepage": "https://github.com/deepset-ai/COVID-QA",
-    "hub_id": "deepset/covid_qa_deepset",
-    "licence": "Apache-2.0",
-    "qa_type": "extractive",
-}
+from hub_instructpt.collection import Hub, Licence, Question, Rejected, Release, Row, Source
+from hub_instructpt.collection.files import json_items
+from hub_instructpt.collection.nested import structs
 
 
-def records(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One record for each article, with all its answerable questions."""
-    for row in rows:
-        for paragraph in row["paragraphs"]:
-            pairs: dict[str, str] = {}
-            for qa in paragraph["qas"]:
-                answer = next((a["text"] for a in qa["answers"]), "")
-                if qa["question"].strip() and answer.strip() and not qa.get("is_impossible"):
-                    pairs.setdefault(qa["question"].strip(), answer.strip())
-            if pairs:
-                yield {
-                    "context": paragraph["context"],
-                    "QA_list": [{"Q": question, "A": answer} for question, answer in pairs.items()],
-                    "QA_type": SOURCE["qa_type"],
-                    "rc_name": SOURCE["name"],
-                }
+def questions(row: Row) -> Iterator[Question | Rejected]:
+    for paragraph in row.get("paragraphs", [row]):
+        for qa in paragraph.get("qas", [paragraph]):
+            yield _asked(paragraph["context"], qa)
+
+
+def _asked(context: str, qa: dict[str, Any]) -> Question | Rejected:
+    answers = structs(qa["answers"])
+    if qa.get("is_impossible") or not answers:
+        return Rejected("unanswerable")
+    return Question(context, qa["question"], answers[0]["text"])
+
+
+SOURCE = Source(
+    name="COVID_QA",
+    title="Questions of biomedical experts about scientific articles on the coronavirus.",
+    homepage="https://github.com/deepset-ai/COVID-QA",
+    hub=Hub("deepset/covid_qa_deepset", num_rows=2_019),
+    licence=Licence("Apache-2.0", "apache-2.0", note="The articles have open licences of their own."),
+    citation="""@inproceedings{moller-etal-2020-covid,
+  title = {{COVID}-{QA}: A Question Answering Dataset for {COVID}-19},
+  author = {M{\\"o}ller, Timo and Reina, Anthony and Jayakumar, Raghavan and Pietsch, Malte},
+  booktitle = {Proceedings of the 1st Workshop on NLP for COVID-19 at ACL 2020},
+  year = {2020},
+  url = {https://aclanthology.org/2020.nlpcovid19-acl.18}
+}""",
+    qa_type="extractive",
+    questions=questions,
+    example=(
+        {
+            "document_id": 1,
+            "context": "The samples were kept at four degrees for two days and then frozen.",
+            "question": "How long were the samples kept before they were frozen?",
+            "is_impossible": False,
+            "id": 7,
+            "answers": {"text": ["two days"], "answer_start": [41]},
+        },
+        {
+            "context": "The samples were kept at four degrees for two days and then frozen.",
+            "QA_list": [{"Q": "How long were the samples kept before they were frozen?", "A": "two days"}],
+            "QA_type": "extractive",
+            "rc_name": "COVID_QA",
+        },
+    ),
+    release=[Release("**/*[cC][oO][vV][iI][dD]*QA.json", json_items("data"))],
+    extractive=True,
+)
+
+records = SOURCE.records

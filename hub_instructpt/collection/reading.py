@@ -102,7 +102,7 @@ def _in_folder(source: Source, folder: Path) -> list[tuple[Path, str, Reader]]:
         return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
     found: dict[Path, tuple[Path, str, Reader]] = {}
-    for release in source.release:
+    for release in (one for one in source.release if not one.only_named):
         for path in sorted(filter(visible, folder.glob(release.pattern))):
             found.setdefault(path, (path, path.relative_to(folder).as_posix(), release.rows))
     if found:

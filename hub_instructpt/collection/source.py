@@ -125,10 +125,12 @@ class Release:
     Args:
         pattern: glob of its path below the dataset's folder, such as `dev-v1.*.json` or `csv/**/*.csv`.
         rows: reads the file into rows, one at a time; what can not be read as one is a `Rejected` in its place.
+        only_named: left aside in a folder, since it repeats rows of other files there; read when it is given itself.
     """
 
     pattern: str
     rows: Callable[[Path], Iterator[Row | Rejected]]
+    only_named: bool = False
 
 
 @dataclass(frozen=True)
