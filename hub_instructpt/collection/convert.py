@@ -112,6 +112,8 @@ class Conversion:
                 try:
                     if isinstance(question, Rejected):
                         raise question
+                    if self.source.qa_type == "multiple-choice" and not question.options:
+                        raise Rejected("no_options")
                     asked, answer = written(question)
                     self._grouping.add(question.context.strip(), asked, answer, place * _PLACES + index)
                 except Rejected as rejected:

@@ -13,6 +13,7 @@ Keeps true: nothing is shortened, and no cell, turn or passage changes its place
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -38,3 +39,18 @@ def passages(parts: Iterable[tuple[str, str]]) -> str:
 def one_line(text: str) -> str:
     """A text with all white space folded to single spaces."""
     return " ".join(text.split())
+
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
+
+
+def last_question(text: str) -> str:
+    """The last sentence of a text that asks something, with what follows it; the whole text where none does.
+
+    For sources whose questions have no passage: the text is the context, and this is what is asked about it.
+    """
+    sentences = _SENTENCE.split(text.strip())
+    for start in range(len(sentences) - 1, -1, -1):
+        if "?" in sentences[start]:
+            return " ".join(sentences[start:])
+    return text.strip()

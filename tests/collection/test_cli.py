@@ -185,6 +185,9 @@ def test_a_killed_collection_goes_on_and_ends_with_the_same_bytes(tmp_path: Path
     slow = slow[:start] + SLOW + slow[end:]
     asked = '"Why did the museum close?'
     slow = slow.replace(asked + '\\nOptions:\\n- a fire\\n- a flood", "A": "a flood"', asked + '", "A": "old"')
+    slow = slow.replace('qa_type="multiple-choice"', 'qa_type="extractive"').replace(
+        '"QA_type": "multiple-choice"', '"QA_type": "extractive"'
+    )
     path = installed(tmp_path, slow=slow)
     rows = [{"passage": f"Room {at // 2} is old.", "question": f"{at}?", "label": at} for at in range(400)]
     for name, given in (("slow", rows), ("squad", squad_rows(30))):

@@ -22,7 +22,7 @@ from hub_instructpt.collection.convert import Conversion, Part, convert, written
 from hub_instructpt.collection.ledger import NAMED
 from hub_instructpt.collection.registry import get_source
 from hub_instructpt.rendering.questions import read_pair
-from tests.collection.test_sources import assert_read_as_written
+from tests.collection.whole import assert_read_as_written
 
 CUES = ["\nOptions:\n- ", "\n- ", "\nLet's think step by step.", "\nTherefore, the answer is ", "Options:", "\n", "- "]
 PIECES = [*CUES, "<QUE>", "<ANS>", "</END>", "<CON>", "</CON>", "<", "END>", "a", "B", " ", "é", "\ud800", "\u2028", ""]

@@ -28,6 +28,7 @@ def pairs(records: list[Record]) -> list[tuple[str, str]]:
 
 # Whole releases: (dataset, file, questions, records, pairs, why questions were left out) ---------------------------
 
+WTQ = "WikiTableQuestions"
 WHOLE = [
     ("ROPES", "ROPES/train-v1.0.json", 10_924, 1_410, 10_924, {}),
     ("ROPES", "ROPES/dev-v1.0.json", 1_688, 203, 1_688, {}),
@@ -37,7 +38,7 @@ WHOLE = [
     ("WikiTableQuestions", "WikiTableQuestions/training.tsv", 14_152, 1_677, 14_152, {}),
     ("WikiTableQuestions", "WikiTableQuestions/random-split-1-train.tsv", 11_321, 1_332, 11_321, {}),
     ("WikiTableQuestions", "WikiTableQuestions/random-split-1-dev.tsv", 2_831, 346, 2_831, {}),
-    ("WikiTableQuestions", "WikiTableQuestions/pristine-unseen-tables.tsv", 4_344, 421, 4_343, {"repeated_on_context": 1}),
+    ("WikiTableQuestions", f"{WTQ}/pristine-unseen-tables.tsv", 4_344, 421, 4_343, {"repeated_on_context": 1}),
     ("SpartQA", "SpartQA/human_train.json", 616, 37, 575, {"no_right_candidate": 41}),
     ("SpartQA", "SpartQA/human_dev.json", 132, 13, 130, {"no_right_candidate": 2}),
     ("SpartQA", "SpartQA/human_test.json", 379, 36, 364, {"no_right_candidate": 14, "empty_question": 1}),
@@ -114,7 +115,6 @@ def test_abstracts_are_read_in_both_nestings_and_without_labels(name: str) -> No
     nested = row["context"]
     parts = zip(nested["contexts"], nested["labels"], strict=True)
     as_list = [{"contexts": text, "labels": label} for text, label in parts]
-    ]
     assert converted(name, {**row, "context": as_list})[0] == [record]
     bare, _ = converted(name, {**row, "context": {"contexts": nested["contexts"]}})
     assert bare[0]["context"] == "\n\n".join(nested["contexts"])

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from hub_instructpt.collection import Record, Source
+from hub_instructpt.collection import Source
 from hub_instructpt.collection.convert import convert
 from hub_instructpt.collection.registry import get_source, survey
-from hub_instructpt.markup import format_pairs, parse_completion
-from hub_instructpt.rendering.questions import OPTIONS, THEREFORE, THINK, read_pair
+from tests.collection.whole import assert_read_as_written
 
 SOURCES, PROBLEMS = survey()
 PUBLISHED = {
@@ -21,24 +20,6 @@ PUBLISHED = {
     "PubMedQA_yes_opt", "COVID_QA", "ConvFinQA", "SpartQA", "bAbI", "QASC",
 }  # fmt: skip
 BY_NAME = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
-
-
-def assert_read_as_written(record: Record) -> None:
-    """The pairs of a record pass through the wire format and the reader of questions without loss."""
-    pairs = [{"instruction": qa["Q"], "response": qa["A"]} for qa in record["QA_list"]]
-    parsed = parse_completion(format_pairs(pairs))  # type: ignore[arg-type]
-    assert parsed.pairs == pairs
-    assert not parsed.dropped
-    for pair in parsed.pairs:
-        question = read_pair(pair)
-        asked = question.instruction
-        if question.options:
-            asked += OPTIONS + "\n- ".join(question.options)
-            assert question.response in question.options
-        answer = question.response
-        if question.reasoning:
-            asked, answer = asked + THINK, question.reasoning + THEREFORE + answer
-        assert (asked, answer) == (pair["instruction"], pair["response"])
 
 
 @BY_NAME
