@@ -12,12 +12,15 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from benchmarks.simulator.driving import ROOT, bound_of, documents, options_of, simulating, stats
 from benchmarks.simulator.model import Lengths, Speed
@@ -47,7 +50,7 @@ ds.map(Augment(urls, num_shots=shots, max_new_tokens=1024), batched=True, batch_
 """
 
 
-def measure(name: str, seconds: float, shots: int, batch: int | None, extra: list[str]) -> dict[str, object]:
+def measure(name: str, seconds: float, shots: int, batch: int | None, extra: list[str]) -> dict[str, Any]:
     """One run of a scenario."""
     slots = options_of(*[a if a != "HALF" else "1" for a in SCENARIOS[name]], *extra)
     # So many documents do the servers answer in a second, full, when none is slow.
@@ -64,7 +67,7 @@ def measure(name: str, seconds: float, shots: int, batch: int | None, extra: lis
             command += ["--max-new-tokens", 1024, *(word for url in urls for word in ("--engine", url))]
         else:
             command = ["-c", MAP, json.dumps(urls), str(corpus), batch, shots, folder]
-        began = time.monotonic()
+        began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         with (Path(folder) / "log").open("w+") as log:
             environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
             done = subprocess.run([sys.executable, *map(str, command)], stderr=log, stdout=log, env=environment)
@@ -72,7 +75,7 @@ def measure(name: str, seconds: float, shots: int, batch: int | None, extra: lis
                 log.seek(0)
                 raise SystemExit(f"{name}: {log.read()[-2000:]}")
         whole = time.monotonic() - began
-        cpu = os.times()
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         told = [stats(url) for url in urls[options.die_after is not None and options.away is None :]]
     fleet = told[0]["fleet"]
     return {
@@ -80,7 +83,7 @@ def measure(name: str, seconds: float, shots: int, batch: int | None, extra: lis
         "documents": len(texts), "bound": bound.perfect, "full batches": bound.full_batches,
         "seconds": fleet["seconds"], "whole": whole, "statuses": fleet["statuses"],
         "late": fleet["latest_step_seconds"], "most in flight": [one["most_in_flight"] for one in told],
-        "client_cpu": cpu.children_user + cpu.children_system,
+        "cpu": used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime,
     }  # fmt: skip
 
 
@@ -90,26 +93,34 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="about the bound of each scenario")
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--map", type=int, action="append", metavar="BATCH_SIZE", help="`map` instead of `augment`")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each, with other output lengths; means are shown")
     parser.add_argument("--extra", default="", help="further options of the simulator, such as '--batch 32'")
     options = parser.parse_args()
     print(
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}; outputs of {Lengths.mean:g} tokens in the mean, {Lengths.longest} at most\n"
     )
-    print("| servers | client | shots | documents | bound s | full batches s | needed s | ratio | whole process s |")
+    print("| servers | client | shots | documents | full batches s | bound s | needed s | ratio | whole process s |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name in options.scenario or SCENARIOS:
         for batch in options.map or [None]:
-            row = measure(name, options.seconds, options.shots, batch, options.extra.split())
+            rows = []
+            for seed in range(options.seeds):
+                extra = [*options.extra.split(), "--seed", str(seed)]
+                rows.append(row := measure(name, options.seconds, options.shots, batch, extra))
+                print(
+                    f"  {row['seconds'] / row['bound']:.3f} {row['statuses']}, most in flight {row['most in flight']}, "
+                    f"latest step {row['late']:.2f} s, client {row['cpu']:.0f} CPU s",
+                    file=sys.stderr,
+                )
+            mean = {key: fmean(row[key] for row in rows) for key in ("full batches", "bound", "seconds", "whole")}
+            ratios = sorted(row["seconds"] / row["bound"] for row in rows)
+            spread = f" ({ratios[0]:.3f} to {ratios[-1]:.3f})" if len(rows) > 1 else ""
             print(
-                f"| {row['scenario']} | {row['client']} | {row['shots']} | {row['documents']:,} | {row['bound']:.1f} "
-                f"| {row['full batches']:.1f} | {row['seconds']:.1f} | {row['seconds'] / row['bound']:.3f} "
-                f"| {row['whole']:.1f} |",
+                f"| {name} | {rows[0]['client']} | {options.shots} | {rows[0]['documents']:,} "
+                f"| {mean['full batches']:.1f} | {mean['bound']:.1f} | {mean['seconds']:.1f} "
+                f"| {mean['seconds'] / mean['bound']:.3f}{spread} | {mean['whole']:.1f} |",
                 flush=True,
-            )  # fmt: skip
-            print(
-                f"  {row['statuses']}, most in flight {row['most in flight']}, latest step {row['late']:.2f} s",
-                file=sys.stderr,
             )
 
 
