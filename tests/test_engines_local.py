@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from hub_instructpt.engines import LocalEngine, TGIEngine, open_engine
+from hub_instructpt.engines import LocalEngine, TGIEngine, local, open_engine
 from hub_instructpt.engines.local import TINY_SYNTHESIZER
 from hub_instructpt.engines.local_model import LocalModel, load
 from hub_instructpt.errors import EngineUnavailable, RequestFailed, SettingsError, UsageError
@@ -150,6 +150,30 @@ def test_a_hundred_callers_share_a_few_batches(monkeypatch: pytest.MonkeyPatch) 
     sizes, got = asyncio.run(main())
     assert sum(sizes) == len(got) == 100
     assert len(sizes) <= 6
+
+
+def test_the_longest_go_first_and_still_a_short_one_gets_its_turn() -> None:
+    async def main() -> None:
+        loop, engine = asyncio.get_running_loop(), LocalEngine(batch_size=4)
+
+        def ask(length: int) -> local._Waiting:
+            one = local._Waiting([1] * length, SHORT, loop.create_future())
+            engine._waiting.append(one)
+            return one
+
+        short, batches = ask(3), 0
+        for length in range(10, 18):
+            ask(length)
+        assert [len(one.ids) for one in engine._next_batch()] == [17, 16, 15, 14]
+        while short in engine._waiting:
+            for _ in range(4):
+                ask(100)
+            batch = engine._next_batch()
+            batches += 1
+            assert len(batch) == 4
+        assert batches == local.MOST_PASSED
+
+    asyncio.run(main())
 
 
 def test_prompts_drawn_in_different_ways_share_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ Phase = Literal["climb", "hold", "raise", "lower"]
 class _Round:
     """Answers to requests that were sent at one limit, as sums over (tokens, seconds), and how many were in flight."""
 
-    began: float = 0.0
+    began: float | None = None
     slot_seconds_before: float = 0.0
     in_flight: float = 0.0
     number: int = 0
@@ -118,6 +118,8 @@ class Knee:
         done = self._round
         if slot <= self._since:
             return False
+        if done.began is None:  # the very first round begins when its first request is sent
+            done.began = now - seconds
         done.add(tokens, seconds)
         rounds = 1.0 if self.phase == "climb" else CAREFUL_ROUNDS
         if done.number < max(LEAST_ANSWERS, rounds * self.limit) or now <= done.began:
