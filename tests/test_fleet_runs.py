@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -296,3 +297,16 @@ def test_a_stopped_run_lets_go_of_its_fleet_quickly(fleet: list[str], path: Path
     assert time.monotonic() - began < 5
     for url in fleet:
         wait_until(lambda url=url: not ask(url, "/_double/state").json["in_flight"])
+
+
+def test_more_connections_than_a_process_may_open_at_first_are_asked_for(path: Path, tmp_path: Path) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with running(DOUBLE, "--instant", "--fixed-delay", "0.3", "--max-concurrent-requests", "200") as url:
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'ulimit -S -n 100; exec "$@"', "sh", sys.executable, "-m", "hub_instructpt",
+             *command(path, tmp_path / "out", url, num_shots=1)],
+            capture_output=True, text=True, env=environment(), check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert ask(url, "/_double/state").json["max_in_flight"] == 200
+    assert ("may open" in done.stderr) == (hard < 456)

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
+from hub_instructpt.engines import open_files
 from hub_instructpt.engines.address import address_of, refuses_key
 from hub_instructpt.engines.base import HomeLoop, rebuild
 from hub_instructpt.engines.dialect import Dialect
@@ -138,6 +139,7 @@ class HTTPEngine:
             # A prompt may wait in the server's queue, but not for so long that the timeout takes it for lost.
             knee = Knee(START_IN_FLIGHT, MOST_IN_FLIGHT, slowest=self._timeout / 4)
             self._limiter = Limiter(MOST_IN_FLIGHT, knee=knee)
+        open_files.make_room(self._limiter.maximum)
         return dialect
 
     async def _recognise(self, first: Introduction, given: Given) -> Dialect:
@@ -176,6 +178,8 @@ class HTTPEngine:
         return rebuild, (type(self), self._arguments)
 
     async def aclose(self) -> None:
+        if self._dialect is not None:
+            open_files.give_back(self._limiter.maximum)
         transport, self._transport, self._dialect = self._transport, None, None
         self._home.leave()
         if transport is not None:
@@ -229,8 +233,9 @@ class HTTPEngine:
             kind = "asleep"
         wait = retries.next_wait(kind, weight=trouble.weight, asked_for_seconds=trouble.asked_for_seconds)
         if wait is None and kind == "unreachable":
+            lasted = self._retry.unreachable_seconds
             raise EngineUnavailable(
-                f"{self.address} has been unreachable for {self._retry.unreachable_seconds:g} s.",
+                f"{self.address} has been unreachable for {lasted:g} s." if lasted else f"{self.address} is gone.",
                 advice="What is done is safe: restart the server, then run the same command again.",
             )
         if wait is None:
