@@ -150,6 +150,8 @@ class Server:
         self.batch.drop(request)
 
     def _answer(self, request: Request) -> None:
+        if request.connection.waiting is not request:  # its client left in this very step
+            return
         self.in_flight -= 1
         self.answered += 1
         self.books.answered += 1
@@ -255,6 +257,7 @@ class Connection(asyncio.Protocol):
         self.server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
         self.server.connections.discard(self)
         if self.waiting is not None:
             self.server.leave(self.waiting)
@@ -279,7 +282,7 @@ class Connection(asyncio.Protocol):
     def reply(self, status: int, value: Any, headers: str = "") -> None:
         body = orjson.dumps(value)
         self.server.books.statuses[status] += 1
-        if self.transport is not None:
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.write(
                 f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\ncontent-type: application/json\r\n{headers}"
                 f"content-length: {len(body)}\r\n\r\n".encode()
