@@ -5,24 +5,17 @@ marked as impossible are left out. The Hub has a row a question, the release an 
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from hub_instructpt.collection import Hub, Licence, Question, Rejected, Release, Row, Source
 from hub_instructpt.collection.files import json_items
-from hub_instructpt.collection.nested import structs
+from hub_instructpt.collection.spans import asked, first_answer
 
 
 def questions(row: Row) -> Iterator[Question | Rejected]:
-    for paragraph in row.get("paragraphs", [row]):
-        for qa in paragraph.get("qas", [paragraph]):
-            yield _asked(paragraph["context"], qa)
-
-
-def _asked(context: str, qa: dict[str, Any]) -> Question | Rejected:
-    answers = structs(qa["answers"])
-    if qa.get("is_impossible") or not answers:
-        return Rejected("unanswerable")
-    return Question(context, qa["question"], answers[0]["text"])
+    for context, qa in asked(row):
+        answer = first_answer(qa["answers"])
+        answered = answer.strip() and not qa.get("is_impossible")
+        yield Question(context, qa["question"], answer) if answered else Rejected("unanswerable")
 
 
 SOURCE = Source(

@@ -6,25 +6,15 @@ answers the first is taken.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from hub_instructpt.collection import Hub, Licence, Question, Release, Row, Source
 from hub_instructpt.collection.files import json_items
+from hub_instructpt.collection.spans import asked, first_answer
 
 
 def questions(row: Row) -> Iterator[Question]:
-    for paragraph in row.get("paragraphs", [row]):
-        for qa in paragraph.get("qas", [paragraph]):
-            yield Question(paragraph["context"], qa["question"], _first_answer(qa))
-
-
-def _first_answer(qa: dict[str, Any]) -> Any:
-    if "answer" in qa:
-        return qa["answer"]  # whatever it is: the core refuses what is no text
-    answers = qa["answers"]
-    # A dict of lists (Sequence of a struct, as older exports have it) or a list of dicts.
-    texts = answers["text"] if isinstance(answers, dict) else [answer["text"] for answer in answers]
-    return texts[0] if texts else ""
+    for context, qa in asked(row):
+        yield Question(context, qa["question"], qa["answer"] if "answer" in qa else first_answer(qa["answers"]))
 
 
 SOURCE = Source(

@@ -40,12 +40,17 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def _stories(data: Path, split: str) -> Iterator[tuple[list[dict[str, str]], list[dict[str, str]]]]:
-    root = data / "FairyTaleQA" / "data-by-train-split"
-    for path in sorted((root / "questions" / split).glob("*.csv")):
-        sections = root / "section-stories" / split / path.name.replace("-questions.csv", "-story.csv")
-        with path.open(encoding="utf-8", newline="") as rows, sections.open(encoding="utf-8", newline="") as texts:
-            yield list(csv.DictReader(rows)), list(csv.DictReader(texts))
+def _questions(data: Path, split: str) -> Iterator[Any]:
+    folder = data / "FairyTaleQA" / "data-by-train-split" / "questions" / split
+    for path in sorted(folder.glob("*.csv")):
+        yield from fairytaleqa.released(path)
+
+
+def _sections(data: Path, split: str) -> Iterator[str]:
+    folder = data / "FairyTaleQA" / "data-by-train-split" / "section-stories" / split
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as rows:
+            yield from (row["text"] for row in csv.DictReader(rows))
 
 
 def _squad_copies(data: Path) -> list[dict[str, Any]]:
@@ -56,8 +61,8 @@ def _squad_copies(data: Path) -> list[dict[str, Any]]:
 def held_out_records(data: Path) -> dict[str, list[Record]]:
     return {
         "squad_dev": list(squad.records(_json(data / "squad" / "dev-v1.1.rebuilt.json")["data"])),
-        "fairytaleqa_val": list(fairytaleqa.records(_stories(data, "val"))),
-        "fairytaleqa_test": list(fairytaleqa.records(_stories(data, "test"))),
+        "fairytaleqa_val": list(fairytaleqa.records(_questions(data, "val"))),
+        "fairytaleqa_test": list(fairytaleqa.records(_questions(data, "test"))),
         "ropes_dev": list(ropes.records(_json(data / "ROPES" / "dev-v1.0.json")["data"])),
     }
 
@@ -71,8 +76,7 @@ def held_out_keys(data: Path) -> set[str]:
             if not name.startswith("squad"):
                 keys.update(fold(part) for part in record["context"].split("\n\n"))
     for split in ("val", "test"):
-        for _, sections in _stories(data, split):
-            keys.update(fold(row["text"]) for row in sections)
+        keys.update(fold(text) for text in _sections(data, split))
     for name in RAW_FILES:
         keys.update(fold(r["text"]) for r in _lines(data / "raw" / name) if r["source"] in HELD_OUT_SOURCES)
     return keys - {""}
@@ -88,7 +92,7 @@ def _seen_free(records: Iterable[Record], held_out: set[str]) -> Iterator[Record
 def training_records(data: Path, held_out: set[str]) -> dict[str, list[Record]]:
     sources = {
         "squad": squad.records(_squad_copies(data)),
-        "FairyTaleQA": fairytaleqa.records(_stories(data, "train")),
+        "FairyTaleQA": fairytaleqa.records(_questions(data, "train")),
         "ROPES": ropes.records(_json(data / "ROPES" / "train-v1.0.json")["data"]),
         "QED": qed.records(_lines(data / "QED" / "qed-dev.jsonlines")),
         "COVID_QA": covid_qa.records(_json(data / "COVID_QA" / "200423_covidQA.json")["data"]),

@@ -23,7 +23,7 @@ import pytest
 from hub_instructpt.collection import collect
 from hub_instructpt.collection.manifest import Collection
 from hub_instructpt.collection.reading import open_files
-from hub_instructpt.collection.registry import get_source, survey
+from hub_instructpt.collection.registry import get_source
 from tests.cli_cases import cases
 from tests.collection.plugins import dataset, installed
 from tests.conftest import DATA, environment, needs_data, run_cli, write_jsonl
@@ -128,7 +128,6 @@ def test_several_calls_add_to_one_collection_and_finished_datasets_are_not_made_
     assert "barn: 2 rows of rows.jsonl gave 1 records, 2 pairs." in changed
 
 
-@pytest.mark.skipif(bool(survey()[1]), reason="not every converter is there yet")
 def test_with_all_a_licence_is_accepted_by_name_and_what_is_left_out_is_told(tmp_path: Path) -> None:
     licence = 'Licence("CC BY 4.0", "cc-by-4.0", share_alike=False, non_commercial=False)'
     path = installed(
