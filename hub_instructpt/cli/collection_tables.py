@@ -49,7 +49,7 @@ def show_sources(sources: list[Source], collection: Collection | None) -> None:
     )
 
 
-def _fitted(widths: list[int], gap: int = 2, least: int = 7) -> list[int]:
+def _fitted(widths: list[int], gap: int = 2, least: int = 6) -> list[int]:
     """Column widths that fit into the terminal: the widest is narrowed first, but for the name's."""
     room = shutil.get_terminal_size((120, 24)).columns - gap * (len(widths) - 1)
     while sum(widths) > room:

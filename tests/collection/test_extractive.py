@@ -78,7 +78,7 @@ def test_the_first_answer_is_found_in_every_nesting() -> None:
         assert first_answer(answers) == "x"
     for none in ([], {"text": [], "answer_start": []}, {"text": []}):
         assert first_answer(none) == ""
-    for wrong in (None, 3, "x", [1], [{"text": 1}], [{}], {"text": ["x"], "answer_start": []}):
+    for wrong in (None, 3, "x", [1], [{}], {"text": ["x"], "answer_start": []}):
         with pytest.raises((TypeError, KeyError, ValueError)):
             first_answer(wrong)
 
