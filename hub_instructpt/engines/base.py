@@ -62,7 +62,8 @@ def pinned(engine: Engine) -> Engine:
 
 def capacity_of(engine: Engine, info: EngineInfo) -> int:
     """How many prompts an engine takes at once, now: engines whose limit moves have an attribute `capacity`."""
-    return int(getattr(engine, "capacity", info.max_concurrent_requests))
+    capacity: int = getattr(engine, "capacity", info.max_concurrent_requests)
+    return capacity
 
 
 def rebuild(kind: Callable[..., Engine], arguments: dict[str, Any]) -> Engine:

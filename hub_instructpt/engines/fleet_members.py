@@ -69,7 +69,7 @@ class Member:
 
     @property
     def capacity(self) -> int:
-        return 1 if self.on_trial else capacity_of(self.engine, self.info)
+        return 1 if self.on_trial else max(1, capacity_of(self.engine, self.info))
 
     def answered(self) -> None:
         """It has answered a prompt."""

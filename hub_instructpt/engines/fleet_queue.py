@@ -26,7 +26,7 @@ class Seats(Protocol):
 
     @property
     def capacity(self) -> int:
-        """Prompts that it takes at once, now."""
+        """Prompts that it takes at once, now; at least one."""
         ...
 
     @property
@@ -36,6 +36,8 @@ class Seats(Protocol):
 
 
 S = TypeVar("S", bound=Seats)
+
+HALF = 0.51  # of its places: a member with fewer taken is idle
 
 
 @dataclass(eq=False, slots=True)
@@ -63,6 +65,7 @@ class FleetQueue(Generic[S]):
         self.members = members
         self._waiting: deque[_Waiter[S]] = deque()
         self._tied: dict[S, deque[_Waiter[S]]] = {}
+        self._picky = 0  # how many of those who wait avoid a member
 
     @property
     def waiting(self) -> int:
@@ -83,8 +86,10 @@ class FleetQueue(Generic[S]):
             waiter = _Waiter[S](asyncio.get_running_loop().create_future(), pin, avoid)
             tied = None if pin is None else pin.member
             (self._waiting if tied is None else self._tied.setdefault(tied, deque())).append(waiter)
-            if any(one.usable and _has_room(one) for one in self.members):
-                self.stir()  # there is room for somebody, if not for the first in line
+            if avoid is not None:
+                self._picky += 1
+            if self._picky:
+                self.stir()  # there may be room for somebody, if not for the first in line
             try:
                 member = await waiter.place
             except asyncio.CancelledError:
@@ -92,6 +97,8 @@ class FleetQueue(Generic[S]):
                 if waiter.place.done() and not waiter.place.cancelled() and waiter.place.exception() is None:
                     self.give(waiter.place.result())
                 raise
+            finally:
+                self._picky -= avoid is not None
         if pin is not None:
             pin.member = member
         return member
@@ -132,9 +139,18 @@ class FleetQueue(Generic[S]):
         if self.waiting:
             return None
         begun = pin is not None and pin.member is not None
-        there = [member for member in self.members if member.usable and (not begun or _is_idle(member))]
-        others = [member for member in there if member is not avoid] or there
-        return min(filter(_has_room, others), key=_fill, default=None)
+        best, least, avoided = None, 1.0, None
+        for member in self.members:  # for each prompt: it has to be quick
+            if member.usable:
+                fill = member.outstanding / member.capacity
+                if fill < (least if not begun else min(least, HALF)):
+                    if member is avoid:
+                        avoided = member
+                    else:
+                        best, least = member, fill
+        if best is None and avoided is not None and not any(m.usable and m is not avoid for m in self.members):
+            return avoided
+        return best
 
     def _serve(self, member: S) -> None:
         """Fill the places of a member that are free."""
@@ -168,11 +184,11 @@ def _has_room(member: Seats) -> bool:
 
 def _is_idle(member: Seats) -> bool:
     # Less would be the moment between two prompts of its own chains: two members would swap theirs over and over.
-    return member.outstanding <= member.capacity // 2
+    return member.outstanding / member.capacity < HALF
 
 
 def _fill(member: Seats) -> float:
-    return member.outstanding / max(1, member.capacity)
+    return member.outstanding / member.capacity
 
 
 def _first(waiters: deque[_Waiter[S]], member: S | None = None) -> _Waiter[S] | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 
 from hub_instructpt.engines.base import Engine
@@ -33,6 +34,8 @@ from hub_instructpt.records import EngineInfo
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
 """How long a server that was set aside is left alone: each time twice as long."""
+
+CAPACITY_SECONDS = 0.25
 
 GRACE_SECONDS = 10.0
 """How long those that are up wait at the start for those that are not."""
@@ -64,6 +67,7 @@ class Roster:
         self.members: list[Member] = []
         self.queue: FleetQueue[Member] = FleetQueue(self.members)
         self.gone = False
+        self._capacity, self._capacity_until = 1, 0.0
         self._away: dict[Spec, str] = {}  # servers that are not connected, and why
         self._calling: dict[Spec, asyncio.Task[None]] = {}  # tries to connect them
         self._watching: asyncio.Task[None] | None = None
@@ -74,7 +78,11 @@ class Roster:
     @property
     def capacity(self) -> int:
         """Prompts that all members take at once, now."""
-        return max(1, sum(member.capacity for member in self.members if member.usable))
+        now = time.monotonic()
+        if now >= self._capacity_until:  # asked for each chain, and limits move slowly
+            self._capacity = max(1, sum(member.capacity for member in self.members if member.usable))
+            self._capacity_until = now + CAPACITY_SECONDS
+        return self._capacity
 
     def loads(self) -> list[Load]:
         """The load of each server, those that are away included."""
@@ -253,6 +261,7 @@ class Roster:
 
     def _changed(self) -> None:
         """Members came, went, or changed: give out work, and see whether anybody is left."""
+        self._capacity_until = 0.0
         self.queue.stir()
         if any(member.usable and not member.on_trial for member in self.members):
             self.gone = False
