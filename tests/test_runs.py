@@ -40,6 +40,7 @@ from hub_instructpt.errors import (
 from hub_instructpt.runs.files import is_being_written, only_writer
 from hub_instructpt.runs.manifest import Manifest, Settings
 from hub_instructpt.runs.runner import Progress, augment_source
+from hub_instructpt.runs.shards import OpenShard
 from hub_instructpt.runs.sources import open_files
 from tests.cli_cases import cases
 from tests.conftest import environment, run_cli, topics, write_jsonl
@@ -221,6 +222,29 @@ def test_whatever_the_rows_are_the_counts_add_up(
         assert sum(shard.num_rows for shard in manifest.shards) == len(written)
         without = sum(n for name, n in counts.items() if name.startswith("texts_without_pairs/"))
         assert without == sum(not example["pairs"] for row in written for example in row["examples"])
+
+
+def test_shards_are_numbered_in_order_also_when_sealing_one_takes_long(
+    slow: str, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are begun meanwhile, and end in files of their own."""
+    seal, save = OpenShard.seal, Manifest.save
+
+    def slowly(shard: OpenShard, *arguments: Any) -> Any:
+        time.sleep(0.02)
+        return seal(shard, *arguments)
+
+    def saved(manifest: Manifest, folder: Path) -> None:
+        time.sleep(0.1)  # between the shard's place in the manifest and its leaving the desk
+        save(manifest, folder)
+
+    monkeypatch.setattr(OpenShard, "seal", slowly)
+    monkeypatch.setattr(Manifest, "save", saved)
+    monkeypatch.setattr("hub_instructpt.runs.runner.running_in", lambda engine, info: lambda: 3)
+    manifest = run(path, slow, tmp_path / "out", rows_per_shard=1)
+    assert [shard.path for shard in manifest.shards] == [f"data/train-{i:05d}.parquet" for i in range(25)]
+    assert [shard.source_rows for shard in manifest.shards] == [(i, i + 1) for i in range(25)]
+    assert len(list((tmp_path / "out" / "data").iterdir())) == 25
 
 
 # -- killed and stopped -------------------------------------------------------------------------

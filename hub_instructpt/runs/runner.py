@@ -208,7 +208,7 @@ class _Run:
 
     async def _work(self, info: EngineInfo) -> Manifest:
         began, earlier = time.monotonic(), self.manifest.seconds
-        start, limit = self.manifest.next_row, self.settings.limit
+        start, limit, self.next_shard = self.manifest.next_row, self.settings.limit, len(self.manifest.shards)
         known = self.source.facts.num_rows
         total = limit if known is None else min(known, limit or known)
         self.progress.begin(start, total, self.manifest)
@@ -285,7 +285,8 @@ class _Run:
         while sum(desk.shard.chains_open > 0 for desk in self.desks) >= MOST_OPEN_SHARDS:
             self.chain_done.clear()
             await self.chain_done.wait()
-        shard = OpenShard(len(self.manifest.shards) + len(self.desks), start)
+        # Shards are sealed meanwhile: what is in the manifest by now, and what on the desks, may overlap.
+        shard, self.next_shard = OpenShard(self.next_shard, start), self.next_shard + 1
         journal = await asyncio.to_thread(Journal, self.folder / journal_path(shard.index))
         engine = JournaledEngine(self.engine, journal)
         desk = _Desk(shard, journal, Synthesizer(engine, self.sampling, self.settings.num_shots))
