@@ -40,8 +40,8 @@ class Augment:
     """Adds instruction-response pairs to texts: columns `pairs`, `example_id` and `shot_index`.
 
     Args:
-        engine: the address of a text-generation server, `local`, `local:PATH_OR_MODEL_ID`, a list of one of these, or
-            an engine.
+        engine: the address of a text-generation server, `local`, `local:PATH_OR_MODEL_ID`, `@FILE` with one of these a
+            line, a list of any of them (they share the work), or an engine.
         text_column: the column that holds the raw text.
         num_shots: M. Texts are chained by M: each prompt carries the earlier texts of its chain with their pairs.
             Chains lie within one batch of the map.

@@ -6,6 +6,7 @@ to twenty times as long as the mean.
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,6 +99,30 @@ def test_what_is_far_too_much_to_begin_with_is_not_made_more() -> None:
     outcome = drive(Speed(max_batch=4), 400)
     assert max(outcome.limits) <= 64
     assert outcome.limit <= 50
+
+
+@pytest.mark.parametrize("places", [16, 64, 128])
+def test_where_more_is_allowed_than_is_worked_on_it_eases_to_that_and_loses_nothing(places: int) -> None:
+    """As with TGI: 128 permits, and a batch with room for fewer. What is queued there is waited for in the end."""
+    outcome = drive(Speed(max_batch=places), 600, knee=Knee(128, 128))
+    assert outcome.share > 0.98
+    assert places <= outcome.limit <= min(128, 1.6 * places)
+
+
+def test_a_server_that_answers_at_one_pace_whatever_it_has_is_not_taken_for_one_that_queues() -> None:
+    knee, draw, now, slot_seconds = Knee(128, 128), random.Random(0), 0.0, 0.0
+    flying: list[tuple[float, int, float]] = []
+    taken, limits = 0, [128]
+    for _ in range(20_000):
+        while len(flying) < knee.limit:
+            taken += 1
+            heapq.heappush(flying, (now + draw.uniform(0.95, 1.05), taken, now))
+        done, slot, began = heapq.heappop(flying)
+        slot_seconds += (done - now) * (len(flying) + 1)
+        now = done
+        if knee.answered(slot, taken, now - began, draw.randint(10, 100), now=now, slot_seconds=slot_seconds):
+            limits.append(knee.limit)
+    assert limits == [128, 64, 128]  # tried once
 
 
 def test_without_token_counts_it_still_finds_it() -> None:

@@ -134,11 +134,12 @@ class HTTPEngine:
             waking=self._waking,
         )  # fmt: skip
         dialect = await self._recognise(first, self._given)
-        self._limiter = Limiter(dialect.info.max_concurrent_requests)
-        if dialect.queues and self._given.concurrency is None:
+        allowed, knee = dialect.info.max_concurrent_requests, None
+        if self._given.concurrency is None:
+            start, allowed = (START_IN_FLIGHT, MOST_IN_FLIGHT) if dialect.queues else (allowed, allowed)
             # A prompt may wait in the server's queue, but not for so long that the timeout takes it for lost.
-            knee = Knee(START_IN_FLIGHT, MOST_IN_FLIGHT, slowest=self._timeout / 4)
-            self._limiter = Limiter(MOST_IN_FLIGHT, knee=knee)
+            knee = Knee(start, allowed, slowest=self._timeout / 4)
+        self._limiter = Limiter(allowed, knee=knee)
         open_files.make_room(self._limiter.maximum)
         return dialect
 

@@ -13,8 +13,12 @@ not serve here: a larger batch makes every token slower, and is still what fills
 
     climb   double while that brings at least a twentieth of what it could; then stay a quarter above where it stopped
     hold    now and then try a quarter more; keep it if it brings at least 3 %
-    ease    answers take a quarter more time than when the number was found: try a fifth fewer, and keep that if
-            nothing is lost by it
+    ease    where a quarter of the time passes before the first token, by that line, or answers take a quarter longer
+            than when the number was found: try fewer, and keep that if nothing is lost by it
+
+What waits in a server's queue makes nothing faster, and at the end of a run, or where another server has room, it is
+waited for. So this is of use also where a server tells how many it takes (TGI's permits are more than its batch has
+room for): it starts there and eases.
 
 Too few cost throughput and too many only make requests wait, so in doubt it stays above. Keeps true: the number stays
 within its bounds; rounds in which the server was not kept full say nothing and change nothing.
@@ -33,6 +37,8 @@ HEADROOM = 1.25
 WORTHWHILE = 0.05
 MIN_GAIN = 1.03
 SLOWER = 1.25
+QUEUED = 0.25
+SOME_QUEUED = 1.3
 LEAST_ANSWERS = 16
 CAREFUL_ROUNDS = 2.0
 HELD = 4
@@ -66,15 +72,27 @@ class _Round:
 
     def latency(self, tokens: float) -> tuple[float, float]:
         """Seconds for an output of so many tokens, and the standard error of that."""
-        n = self.number
-        mean_tokens, mean_seconds = self.tokens / n, self.seconds / n
-        spread = self.tokens_squared / n - mean_tokens**2
-        together = self.product / n - mean_tokens * mean_seconds
-        slope = max(0.0, together / spread) if spread > 1e-9 * mean_tokens**2 else 0.0
+        n, mean_tokens, mean_seconds = self.number, self.tokens / self.number, self.seconds / self.number
+        slope, spread, together = self._line()
         scatter = self.seconds_squared / n - mean_seconds**2 - 2 * slope * together + slope**2 * spread
         seconds = mean_seconds + slope * (tokens - mean_tokens)
         # Far from the mean of a round a line says little; the mean itself is always above zero.
         return max(seconds, 0.05 * mean_seconds), math.sqrt(max(0.0, scatter) / n)
+
+    def waiting_share(self) -> float:
+        """Share of the time that passes before the first token, by the line; 0 where there is none."""
+        slope, spread, _ = self._line()
+        waiting = self.seconds - slope * self.tokens
+        return min(1.0, max(0.0, waiting / self.seconds)) if spread > 0 and self.seconds > 0 else 0.0
+
+    def _line(self) -> tuple[float, float, float]:
+        """Seconds a token, and the variance and covariance that they come from."""
+        mean_tokens, mean_seconds = self.tokens / self.number, self.seconds / self.number
+        spread = self.tokens_squared / self.number - mean_tokens**2
+        if spread <= 1e-9 * mean_tokens**2:
+            return 0.0, 0.0, 0.0
+        together = self.product / self.number - mean_tokens * mean_seconds
+        return max(0.0, together / spread), spread, together
 
 
 class Knee:
@@ -96,6 +114,7 @@ class Knee:
         self._before: tuple[int, _Round] | None = None
         self._settled: _Round | None = None  # how fast answers came when the limit was found
         self._patience = self._held = HELD
+        self._queued = QUEUED
 
     def answered(
         self, slot: int, taken: int, seconds: float, tokens: float, *, now: float, slot_seconds: float
@@ -170,18 +189,21 @@ class Knee:
                 return
         self._before = self.limit, done
         if self.limit == self.maximum:
-            self.phase, self._settled = "hold", done
+            self.phase, self._settled, self._held = "hold", done, 0
         else:
             self._set(self.limit * GROWTH)
 
     def _hold(self, done: _Round) -> None:
         self._settled = self._settled or done
         self._before = self.limit, done
-        if self.limit > 1 and self._is_slower(done, self._settled):
-            self.phase, self._settled = "lower", done
-            self._set(min(self.limit - 1, self.limit / STEP))
-        elif self._held > 0:
+        slower, waiting = self._is_slower(done, self._settled), done.waiting_share()
+        if self._held > 0 and not slower:
             self._held -= 1
+        elif self.limit > 1 and (slower or waiting > self._queued):
+            # Those that do not wait are what it works on.
+            target = self.limit * (1 - waiting) * SOME_QUEUED if waiting > self._queued else self.limit / STEP
+            self.phase, self._settled = "lower", done
+            self._set(min(self.limit - 1, max(target, self.limit / 2)))
         elif self.limit < self.maximum:
             self.phase = "raise"
             self._set(max(self.limit + 1, self.limit * STEP))
@@ -195,6 +217,9 @@ class Knee:
         assert self._before is not None
         gain, error = self._gain(done)
         worth = gain >= MIN_GAIN + error if self.phase == "raise" else gain >= 1 / MIN_GAIN + error
+        if not worth and self.phase == "lower":
+            # It was no queue: long prompts, or a server that answers at one pace whatever it has.
+            self._queued = max(self._queued, self._before[1].waiting_share() + 0.1)
         if not worth:
             self._set(self._before[0])
             self.phase, self._patience = "hold", min(MOST_HELD, 2 * self._patience)
@@ -202,11 +227,10 @@ class Knee:
             return
         self._before, self._settled = (self.limit, done), done
         self._patience = self._held = HELD
-        following = round(self.limit * STEP if self.phase == "raise" else self.limit / STEP)
-        if 1 <= following <= self.maximum and following != self.limit:
-            self._set(following)
+        if self.phase == "raise" and self.limit < self.maximum:
+            self._set(max(self.limit + 1, self.limit * STEP))
         else:
-            self.phase = "hold"
+            self.phase, self._held = "hold", 0 if done.waiting_share() > self._queued else HELD
 
     def _set(self, limit: float) -> None:
         self.limit = max(1, min(self.maximum, round(limit)))

@@ -1,11 +1,12 @@
 """How many requests may be in flight to one server, and how that number moves.
 
-TGI has no waiting room: the request after the last permit is refused at once (429). So the number starts at what
-/info allows; a refusal says that others use the server too, and takes a fifth away; a full round of answers gives one
-back (additive increase, multiplicative decrease), never above the server's own limit. Requests that were in flight
+TGI has no waiting room: the request after the last permit is refused at once (429). So the number is never above what
+/info allows; a refusal says that others use the server too, and takes a fifth away. Requests that were in flight
 together are refused together: only the first of them counts, or one full moment would take nearly everything away.
 
-Servers that queue whatever comes never refuse. For those the number is found by measuring (knee.py).
+Below that, the number is found by measuring (knee.py): servers that queue whatever comes never refuse, and TGI's
+permits are more than it works on at a time. Where the user has fixed it, a full round of answers after a refusal gives
+one back (additive increase, multiplicative decrease).
 
 Keeps true: never more than `limit` slots are held, but for those taken before it fell; waiters are served in order of
 arrival; no slot is lost, whoever is cancelled when.
