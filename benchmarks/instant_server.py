@@ -44,12 +44,11 @@ def answer(body: Any, headers: str = "", status: str = "200 OK") -> bytes:
     return head.encode() + raw
 
 
-# What TGI's own client always asks for.
+# What TGI's own client asks for, always, at the server's root.
 DETAILS = {"finish_reason": "eos_token", "generated_tokens": 190, "seed": None, "prefill": [], "tokens": []}
-DETAILED = answer({"generated_text": PAIRS, "details": DETAILS})
 GENERATED = {
     b"/generate": answer({"generated_text": PAIRS}, "x-prompt-tokens: 400\r\nx-generated-tokens: 190\r\n"),
-    b"/": answer([{"generated_text": PAIRS}]),
+    b"/": answer([{"generated_text": PAIRS, "details": DETAILS}]),
     b"/v1/completions": answer(COMPLETION),
     b"/v1/chat/completions": answer(CHAT),
 }
@@ -90,7 +89,7 @@ class Connection(asyncio.Protocol):
     def serve(self, path: bytes, body: bytes, last: bool) -> None:
         if path in GENERATED:
             Counts.answers += 1
-            whole = DETAILED if path == b"/generate" and b'"details"' in body else GENERATED[path]
+            whole = GENERATED[path]
             if self.delay:
                 asyncio.get_running_loop().call_later(self.delay, self.send, whole, last)
             else:
