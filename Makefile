@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
+# TGI's own client holds huggingface-hub below 1.0, so it and the older stack that it brings are tested apart.
+OLDER := .venvs/text-generation
+OLDER_READY := $(OLDER)/.ready
 
 # The CPU build of torch: what the tiny synthesizer needs. With a GPU, install the build you want beforehand.
 TORCH ?= torch==2.13.0
@@ -17,7 +20,8 @@ demo: $(READY)
 	@$(BIN)/python examples/pydoc_topics.py > demo/topics.jsonl
 	$(BIN)/hub-instructpt augment demo/topics.jsonl --out demo/corpus --keep-column title --limit 48 --rows-per-shard 16
 
-test: $(DEV_READY) lint
+test: $(DEV_READY) $(OLDER_READY) lint
+	$(OLDER)/bin/python -m pytest tests/old_stack
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(DEV_READY)
@@ -37,5 +41,11 @@ $(DEV_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --group dev
 	@touch $@
 
+$(OLDER_READY): pyproject.toml
+	test -x $(OLDER)/bin/python || $(PYTHON) -m venv $(OLDER)
+	$(OLDER)/bin/python -m pip install --quiet --upgrade pip
+	$(OLDER)/bin/python -m pip install --quiet --editable '.[text-generation]' pytest pytest-timeout
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) .venvs demo build dist *.egg-info

@@ -2,6 +2,7 @@
 
     http(s)://host:port         a text-generation server; which kind is found out by asking
     tgi+http(s)://host:port     text-generation-inference, without asking
+    text-generation+http(s)://… text-generation-inference through its own Python client, an extra
     openai+http(s)://host:port  /v1/completions, without asking: vLLM, SGLang, llama.cpp, `transformers serve`, …
     local                       the tiny synthesizer that comes with the package
     local:PATH_OR_MODEL_ID      any causal LM, in this process through transformers
@@ -27,9 +28,19 @@ if TYPE_CHECKING:
     from hub_instructpt.engines.fleet import Fleet
     from hub_instructpt.engines.local import LocalEngine
     from hub_instructpt.engines.openai import OpenAIEngine
+    from hub_instructpt.engines.text_generation import TextGenerationEngine
     from hub_instructpt.engines.tgi import TGIEngine
 
-__all__ = ["Engine", "Fleet", "LocalEngine", "OpenAIEngine", "ServerEngine", "TGIEngine", "open_engine"]
+__all__ = [
+    "Engine",
+    "Fleet",
+    "LocalEngine",
+    "OpenAIEngine",
+    "ServerEngine",
+    "TGIEngine",
+    "TextGenerationEngine",
+    "open_engine",
+]
 
 EngineSpec = str | Sequence[str | Engine] | Engine
 
@@ -40,8 +51,14 @@ _ROOMS = {
     "OpenAIEngine": "hub_instructpt.engines.openai",
     "ServerEngine": "hub_instructpt.engines.detect",
     "TGIEngine": "hub_instructpt.engines.tgi",
+    "TextGenerationEngine": "hub_instructpt.engines.text_generation",
 }
-_PREFIXES = {"tgi+": "TGIEngine", "openai+": "OpenAIEngine", "": "ServerEngine"}
+_PREFIXES = {
+    "text-generation+": "TextGenerationEngine",
+    "tgi+": "TGIEngine",
+    "openai+": "OpenAIEngine",
+    "": "ServerEngine",
+}
 
 
 def open_engine(spec: EngineSpec, **options: Any) -> Engine:

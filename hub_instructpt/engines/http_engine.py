@@ -128,7 +128,7 @@ class HTTPEngine:
         return self._dialect
 
     async def _introduce(self) -> Dialect:
-        self._transport = Transport(timeout_seconds=self._timeout, headers=self._headers)
+        self._transport = self._open_transport()
         first = Introduction(
             self._send, self.address, connect_seconds=self._connect_seconds, answer_seconds=self._timeout,
             waking=self._waking,
@@ -142,6 +142,9 @@ class HTTPEngine:
         self._limiter = Limiter(allowed, knee=knee)
         open_files.make_room(self._limiter.maximum)
         return dialect
+
+    def _open_transport(self) -> Transport:
+        return Transport(timeout_seconds=self._timeout, headers=self._headers)
 
     async def _recognise(self, first: Introduction, given: Given) -> Dialect:
         """Find out by asking what is behind the address.
