@@ -62,7 +62,9 @@ def run_client(client: Client, port: int, environments: Path, documents: Path) -
     with tempfile.TemporaryDirectory() as folder:
         arguments = [str(port), str(documents), str(client.concurrency), folder, client.mode]
         command = [*on_core(0), str(python), str(script), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=HERE.parent, env=_environment())
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=3600, cwd=HERE.parent, env=_environment()
+        )
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
         return {"error": (done.stderr.strip().splitlines() or ["no figures"])[-1][:200]}
