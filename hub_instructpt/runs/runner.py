@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -28,7 +28,7 @@ from hub_instructpt.journal import Journal, JournaledEngine
 from hub_instructpt.records import EngineInfo, SamplingParams
 from hub_instructpt.runs import load_file
 from hub_instructpt.runs.files import only_writer, sha256
-from hub_instructpt.runs.manifest import MANIFEST, EngineFacts, Manifest, Settings, refuse_other_run
+from hub_instructpt.runs.manifest import MANIFEST, EngineFacts, Manifest, Settings, ShardFacts, refuse_other_run
 from hub_instructpt.runs.shards import OpenShard, journal_path
 from hub_instructpt.runs.sources import Source, SourceRow
 from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer, running_in
@@ -66,6 +66,7 @@ def augment_source(
     progress: Progress | None = None,
     license: str | None = None,  # noqa: A002
     command: str | None = None,
+    on_sealed: Callable[[ShardFacts], None] | None = None,
 ) -> Manifest:
     """Augment a source into a run directory, or go on with the run that is there.
 
@@ -77,6 +78,8 @@ def augment_source(
         max_failed_share: more failures than this stop the run.
         license: of the corpus, when the user names one.
         command: how to make the corpus again; for the card.
+        on_sealed: called with each shard that is sealed from now on, once it would survive a crash. It must come back
+            at once: what takes time, such as an upload, belongs into a thread of its own.
 
     Returns:
         The manifest of the finished run.
@@ -91,7 +94,7 @@ def augment_source(
         raise SettingsError(f"limit must be at least 1, not {settings.limit}.")
     _prepare(folder)
     with only_writer(folder), asyncio.Runner(loop_factory=new_event_loop) as runner:
-        run = _Run(source, engine, settings, folder, FailureBudget(max_failed_share), progress or Progress())
+        run = _Run(source, engine, settings, folder, FailureBudget(max_failed_share), progress or Progress(), on_sealed)
         return runner.run(run.run(license, command))
 
 
@@ -130,10 +133,11 @@ class _Run:
         folder: Path,
         budget: FailureBudget,
         progress: Progress,
+        on_sealed: Callable[[ShardFacts], None] | None,
     ) -> None:
         self.source, self.engine, self.settings, self.folder = source, engine, settings, folder
         self.sampling = SamplingParams(settings.max_new_tokens, settings.temperature, settings.top_p)
-        self.budget, self.progress = budget, progress
+        self.budget, self.progress, self.on_sealed = budget, progress, on_sealed
         self.desks: deque[_Desk] = deque()
         self.chain_done = asyncio.Event()
 
@@ -304,6 +308,8 @@ class _Run:
             await desk.journal.remove()
             self.desks.popleft()
             self.progress.sealed(self.manifest)
+            if self.on_sealed is not None:
+                self.on_sealed(facts)
 
 
 def _chain(desk: _Desk, rows: list[SourceRow]) -> tuple[_Chain, Coroutine[Any, Any, list[Synthesis]]]:
