@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from hub_instructpt.cli import augment, collect, inspect, mix, push, render
+from hub_instructpt.cli import augment, collect, evaluate_synthesizer, inspect, mix, push, render
 from hub_instructpt.errors import HubInstructPTError
 from hub_instructpt.version import __version__
 
@@ -33,6 +33,7 @@ app.command("card")(inspect.card)
 app.command("render")(render.render)
 app.command("mix")(mix.mix)
 app.command("collect")(collect.collect)
+app.command("evaluate-synthesizer")(evaluate_synthesizer.evaluate_synthesizer)
 app.command("push")(push.push)
 
 
