@@ -25,14 +25,15 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from hub_instructpt import cards
-from hub_instructpt.cards import BEGIN, END, card_metadata, merge_metadata, render_card, split_card
-from hub_instructpt.errors import CardError
+from hub_instructpt.cards import card_metadata, merge_metadata, render_card, split_card
+from hub_instructpt.errors import CardError, SettingsError
 from hub_instructpt.records import shard_schema
 from hub_instructpt.runs.manifest import EngineFacts, Manifest, Settings, ShardFacts, SourceFacts
 from tests.conftest import ROOT, run_cli
 from tests.doubles.hub_cards import check_card
 
 GOLDEN = ROOT / "tests" / "golden"
+BEGIN, END = cards.begin(), cards.end()
 COUNTS = {
     "rows/read": 12_000, "rows_rejected/null": 3, "rows_rejected/empty": 1_000, "rows/repaired_lone_surrogates": 2,
     "texts/all": 10_997, "contexts/cut": 17, "contexts/neutralised": 5, "finish_reason/stop": 10_900,
@@ -257,6 +258,9 @@ def test_hostile_text_changes_neither_page_nor_metadata(folder: Path, data: st.D
     assert len(links) == 1
     assert all(character.isprintable() for character in split_card(card)[1].replace("\n", ""))
     expected = card_metadata(evil, folder)
+    ((name, info),) = ((info.pop("config_name"), info) for info in expected["dataset_info"])
+    expected["dataset_info"] = info  # as `datasets` writes it where there is but the default config
+    assert name == "default"
     front = re.match(r"---\n(.*?)^---\n", card, re.DOTALL | re.MULTILINE)
     assert front is not None
     assert yaml.safe_load(front[1]) == expected == split_card(card)[0]
@@ -397,6 +401,55 @@ def test_metadata_of_any_type_are_merged(folder: Path, theirs: dict[str, Any]) -
     assert set(ours["tags"]) <= set(merged["tags"])
     assert all(merged[key] == theirs[key] for key in cards.JUDGED if theirs.get(key))
     assert render_card(rich(), folder, None, cards.page(theirs, "x"))
+
+
+def test_marks_of_earlier_versions_are_known(folder: Path) -> None:
+    manifest, card = pages(folder)
+    old = card.replace(BEGIN, "<!-- hub-instructpt: begin of the generated part; what stands outside of it is kept -->")
+    old = old.replace(END, "<!-- hub-instructpt: end of the generated part -->")
+    assert render_card(manifest, folder, "lab/x", old + "\nMine.\n") == card + "\nMine.\n"
+
+
+# -- several configs in one repo
+
+
+def test_a_second_config_joins_the_first_and_neither_touches_the_other(folder: Path) -> None:
+    general, medicine = rich(), rich()
+    medicine.source.license, medicine.source.language, medicine.source.name = ["cc-by-sa-4.0"], ["en", "de"], "lab/med"
+    medicine.shards[0] = medicine.shards[0].model_copy(update={"num_rows": 6_500})
+    one = render_card(general, folder, "lab/x", None, "general")
+    assert split_card(one)[0]["configs"][0] == {
+        "config_name": "general", "data_files": [{"split": "train", "path": "general/train-*.parquet"}]
+    }  # fmt: skip
+    both = render_card(medicine, folder, "lab/x", one + "\nMine.\n", "medicine")
+    metadata, body = split_card(both)
+    assert cards.parts_of(body) == ["general", "medicine"]
+    assert [config["config_name"] for config in metadata["configs"]] == ["general", "medicine"]
+    assert [info["config_name"] for info in metadata["dataset_info"]] == ["general", "medicine"]
+    assert metadata["license"] == ["cc-by-4.0", "cc-by-sa-4.0"]
+    assert metadata["language"] == ["en", "zh", "de"]
+    assert metadata["source_datasets"] == ["lab/raw_texts", "lab/med"]
+    assert metadata["size_categories"] == ["10K<n<100K"]  # of both
+    assert metadata["pretty_name"] == "lab/raw_texts, instruction-augmented"
+    assert check_card(both) == ([], [])
+    first, second = body.split(cards.end("general"))
+    assert first.strip() == split_card(one)[1].partition(cards.end("general"))[0].strip()
+    assert second.rstrip().endswith(cards.end("medicine") + "\n\nMine.")
+    assert "| licence | cc-by-sa-4.0, as its source states |" in second
+    assert 'load_dataset("lab/x", "medicine", split="train")' in second
+    assert render_card(medicine, folder, "lab/x", both, "medicine") == both
+    assert render_card(general, folder, "lab/x", both, "general").count("Mine.") == 1
+    # What a person changes stays, also where several write.
+    mine = render_card(
+        general, folder, "lab/x", both.replace("pretty_name: lab/raw_texts", "pretty_name: My"), "general"
+    )
+    assert split_card(mine)[0]["pretty_name"] == "My, instruction-augmented"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a--b", "--> <b>", "../x", "a\n", "x" * 101, "-a"])
+def test_a_name_that_can_not_be_in_a_mark_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match="is no name for a config"):
+        render_card(rich(), folder, "lab/x", None, name)
 
 
 # -- words

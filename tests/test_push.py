@@ -21,13 +21,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from hub_instructpt.cards import END
+from hub_instructpt.cards import end
 from hub_instructpt.runs.manifest import Manifest
 from tests.conftest import ROOT, environment, run_cli, topics, write_jsonl
 from tests.doubles.plain_http import ask
 
 pytestmark = pytest.mark.xdist_group("push")
 
+END = end()
 PREAMBLE = """
 import contextlib, io, json, os, sys, time, urllib.request
 from pathlib import Path
@@ -136,7 +137,7 @@ def test_what_is_pushed_comes_back_as_it_was(hub: str, run: Path, part: Path, tm
         assert text("lab/topics", "manifest.json") == (run / "manifest.json").read_bytes()
         assert info.card_data.license == "other" and info.card_data["license_name"] == "psf"
         assert b'load_dataset("lab/topics", split="train")' in text("lab/topics")
-        assert text("lab/topics").count(b"<!-- hub-instructpt: ") == 3
+        assert text("lab/topics").count(b"<!-- hub-instructpt:") == 3
         """,
         hub, run, part, tmp_path,
     )  # fmt: skip

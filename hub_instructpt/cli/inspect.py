@@ -55,7 +55,7 @@ def status(
         ("pairs_dropped", "pairs dropped"),
         ("contexts", "contexts"),
     ):
-        lines += [(title, f"{number:,}  {cards.words(name)}") for name, number in cards.counts_of(manifest, group)]
+        lines += [(title, f"{number:,}  {cards.words(name)}") for name, number in cards.group(manifest.counts, group)]
     for name, value in lines:
         typer.echo(f"{name:<20} {value}")
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from copy import deepcopy
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import orjson
 
-from hub_instructpt import cards, resources
+from hub_instructpt import cards
 from hub_instructpt.collection.manifest import CAP, Collection, DatasetFacts
 from hub_instructpt.runs.files import write_text
 
@@ -60,13 +57,11 @@ def render_card(collection: Collection, folder: Path, repo_id: str | None = None
     Raises:
         CardError: the earlier card is broken, so that what a person wrote there could be lost.
     """
-    ours = card_metadata(collection)
-    theirs, body = cards.split_card(earlier or "")
-    metadata = cards.merge_metadata(_without(theirs), ours, cards.written_before(body)) if theirs else dict(ours)
-    if ours.get("dataset_info"):
-        metadata["dataset_info"] = [*ours["dataset_info"], *_foreign(theirs.get("dataset_info"))]
-    part = _template().render(_values(collection, folder, repo_id), written=cards.digests(ours)).strip()
-    return cards.page(metadata, cards.merge_body(body, part))
+
+    def part(metadata: dict[str, Any]) -> str:
+        return cards.render(TEMPLATE, _values(collection, folder, repo_id))
+
+    return cards.assemble(card_metadata(collection), part, earlier, stale=_is_ours)
 
 
 def card_metadata(collection: Collection) -> dict[str, Any]:
@@ -83,7 +78,7 @@ def card_metadata(collection: Collection) -> dict[str, Any]:
             infos.append(
                 {
                     "config_name": name,
-                    "features": deepcopy(FEATURES),  # the same object twice would become an alias in the YAML
+                    "features": FEATURES,
                     "splits": [{"name": "train", "num_bytes": size, "num_examples": dataset.num_records}],
                     "download_size": sum(file.num_bytes for file in read),
                     "dataset_size": size,
@@ -101,7 +96,7 @@ def card_metadata(collection: Collection) -> dict[str, Any]:
             *(["multiple-choice"] if "multiple-choice" in kinds else []),
             *(["table-question-answering"] if "table" in kinds else []),
         ],
-        "size_categories": [next((name for bound, name in cards.SIZES.items() if collection.num_records < bound), "")],
+        "size_categories": [cards.size_category(collection.num_records)],
         "source_datasets": list(dict.fromkeys(hub_sources)),
         "tags": ["instruction-pretraining", "instruction-synthesizer", "reading-comprehension", "hub-instructpt"],
         "configs": configs,
@@ -126,21 +121,6 @@ def _is_ours(config: Any) -> bool:
     return any(re.fullmatch(r"[^/]+/(shard/\*\.jsonl|parquet/\*\.parquet)", str(path)) for path in paths)
 
 
-def _without(theirs: dict[str, Any]) -> dict[str, Any]:
-    """An earlier card's metadata without what it says of configs that are ours, whether they are there still or not."""
-    kept = dict(theirs)
-    if isinstance(theirs.get("configs"), list):
-        kept["configs"] = [config for config in theirs["configs"] if not _is_ours(config)]
-    kept.pop("dataset_info", None)
-    return kept
-
-
-def _foreign(infos: Any) -> list[Any]:
-    """What is said of configs that have not our features."""
-    found = infos if isinstance(infos, list) else []
-    return [info for info in found if isinstance(info, dict) and info.get("features") != FEATURES]
-
-
 def _title(collection: Collection) -> str:
     names = [dataset.name for dataset in collection.datasets]
     if len(names) <= 3:
@@ -152,8 +132,6 @@ def _values(collection: Collection, folder: Path, repo_id: str | None) -> dict[s
     datasets = collection.datasets
     dates = list(dict.fromkeys([collection.created_at[:10], collection.updated_at[:10]]))
     return {
-        "begin": cards.BEGIN,
-        "end": cards.END,
         "c": collection,
         "title": _title(collection),
         "first": datasets[0].name if datasets else "NAME",
@@ -235,23 +213,3 @@ def _commands(collection: Collection) -> list[str]:
         shlex.join(["hub-instructpt", "collect", *names, *(word for word in key if word not in names), "--out", "DIR"])
         for key, names in commands.items()
     ]
-
-
-def _address(text: str) -> str:
-    return re.sub(r"[<>\s|`]", "", text)
-
-
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(resources.find("cards")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # the page is Markdown; every value goes through a filter
-    )
-    environment.filters |= {
-        "md": cards.markdown, "code": cards.code_span, "fence": cards.fenced, "n": "{:,}".format, "words": cards.words,
-        "address": _address,
-    }  # fmt: skip
-    return environment.get_template(TEMPLATE)

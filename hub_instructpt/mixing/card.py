@@ -8,17 +8,12 @@ Does not know the Hub's API.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import pyarrow.parquet as pq
-
-from hub_instructpt import cards, resources
-from hub_instructpt.mixing.manifest import Mixture, PackedShard, PartFacts
+from hub_instructpt import cards
+from hub_instructpt.mixing.manifest import Mixture, PartFacts
 from hub_instructpt.runs.files import write_text
-from hub_instructpt.runs.manifest import ShardFacts
 
 PACKED = "packed"
 TEMPLATE = "mixture.md.jinja"
@@ -47,20 +42,16 @@ def render_card(mixture: Mixture, folder: Path, repo_id: str | None = None, earl
     Raises:
         CardError: the earlier card is broken, so that what a person wrote there could be lost.
     """
+
+    def part(metadata: dict[str, Any]) -> str:
+        return cards.render(TEMPLATE, _values(mixture, repo_id))
+
     ours = card_metadata(mixture, folder)
-    theirs, body = cards.split_card(earlier or "")
-    metadata = dict(ours)
-    if theirs:
-        metadata = cards.merge_metadata(_without(theirs), ours, cards.written_before(body))
-    if mixture.packed:
-        metadata |= _with_packed(metadata, mixture, folder)
-    values = _values(mixture, repo_id)
-    part = _template().render(values, written=cards.digests(ours)).strip()
-    return cards.page(metadata, cards.merge_body(body, part))
+    return cards.assemble(ours, part, earlier, stale=lambda config: config.get("config_name") == PACKED)
 
 
 def card_metadata(mixture: Mixture, folder: Path) -> dict[str, Any]:
-    """The YAML part of the card, with the default config only. Keys whose value is unknown are left out."""
+    """The YAML part of the card. Keys whose value is unknown are left out."""
     sources = [_origin(part) for part in mixture.parts]
     languages = [code for part in mixture.parts for code in part.source.language or []]
     metadata: dict[str, Any] = {
@@ -68,17 +59,26 @@ def card_metadata(mixture: Mixture, folder: Path) -> dict[str, Any]:
         **_license(mixture.parts),
         **cards.language_metadata(list(dict.fromkeys(languages))),
         "task_categories": ["text-generation"],
-        "size_categories": [next((name for bound, name in cards.SIZES.items() if mixture.num_texts < bound), "n>1T")],
+        "size_categories": [cards.size_category(mixture.num_texts)],
         "source_datasets": list(dict.fromkeys(source for source in sources if source)),
         "tags": ["instruction-pretraining", "pretraining-mixture", "hub-instructpt"],
-        "configs": [_config(cards.CONFIG, "data")],
-        "dataset_info": _dataset_info(cards.CONFIG, mixture.shards, folder),
+        "configs": _configs(mixture),
+        "dataset_info": [
+            cards.info_entry(config, shards, folder)
+            for config, shards in ((cards.CONFIG, mixture.shards), (PACKED, mixture.packed))
+            if shards
+        ],
     }
     return {key: value for key, value in metadata.items() if value}
 
 
-def _config(name: str, folder: str) -> dict[str, Any]:
-    return {"config_name": name, "data_files": [{"split": "train", "path": f"{folder}/train-*.parquet"}]}
+def _configs(mixture: Mixture) -> list[dict[str, Any]]:
+    entry = cards.config_entry()
+    if not mixture.packed:
+        return [entry]
+    # The one that `load_dataset` takes when none is named must say so, now that there are two.
+    default = {"config_name": entry["config_name"], "default": True, "data_files": entry["data_files"]}
+    return [default, cards.config_entry(PACKED)]
 
 
 def _license(parts: list[PartFacts]) -> dict[str, Any]:
@@ -89,46 +89,6 @@ def _license(parts: list[PartFacts]) -> dict[str, Any]:
     if len(names) == 1 and all(part.license for part in parts):
         return dict(cards.license_metadata(names))
     return {"license": "other", "license_name": ", ".join(names)}
-
-
-def _without(theirs: dict[str, Any]) -> dict[str, Any]:
-    """An earlier card's metadata without what it says of the packed config, which is ours as well."""
-    kept = dict(theirs)
-    for key in ("configs", "dataset_info"):
-        if isinstance(theirs.get(key), list):
-            kept[key] = [i for i in theirs[key] if not (isinstance(i, dict) and i.get("config_name") == PACKED)]
-    return kept
-
-
-def _with_packed(metadata: dict[str, Any], mixture: Mixture, folder: Path) -> dict[str, Any]:
-    infos = metadata.get("dataset_info") or []
-    infos = infos if isinstance(infos, list) else [{"config_name": cards.CONFIG, **infos}]
-    packed = {"config_name": PACKED, **_dataset_info(PACKED, mixture.packed, folder)}
-    default, *others = metadata["configs"]
-    # The one that `load_dataset` takes when none is named must say so, now that there are two.
-    default = {"config_name": default["config_name"], "default": True, "data_files": default["data_files"]}
-    return {"configs": [default, _config(PACKED, PACKED), *others], "dataset_info": [infos[0], packed, *infos[1:]]}
-
-
-def _dataset_info(config: str, shards: list[ShardFacts] | list[PackedShard], folder: Path) -> dict[str, Any]:
-    if not shards:
-        return {}
-    import datasets
-
-    size = sum(shard.arrow_bytes for shard in shards)
-    info = datasets.DatasetInfo(
-        features=datasets.Features.from_arrow_schema(pq.read_schema(folder / shards[0].path)),
-        splits=datasets.SplitDict(
-            {"train": datasets.SplitInfo("train", size, sum(shard.num_rows for shard in shards))}
-        ),
-        download_size=sum(shard.num_bytes for shard in shards),
-        dataset_size=size,
-    )
-    data: dict[str, Any] = {}
-    datasets.info.DatasetInfosDict({config: info}).to_dataset_card_data(data)
-    found = dict(data["dataset_info"])
-    found.pop("config_name", None)
-    return found
 
 
 def _origin(part: PartFacts) -> str | None:
@@ -158,8 +118,6 @@ def _values(mixture: Mixture, repo_id: str | None) -> dict[str, Any]:
             rejected.setdefault(part, []).append((reason, number))
     dates = list(dict.fromkeys([mixture.created_at[:10], mixture.updated_at[:10]]))
     return {
-        "begin": cards.BEGIN,
-        "end": cards.END,
         "m": mixture,
         "title": _title(mixture),
         "forms": FORMS,
@@ -177,23 +135,3 @@ def _values(mixture: Mixture, repo_id: str | None) -> dict[str, Any]:
         "repo_id": repo_id or "NAMESPACE/NAME",
         "dates": " to ".join(dates),
     }
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.2f} %"
-
-
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(resources.find("cards")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # the page is Markdown; every value goes through a filter
-    )
-    environment.filters |= {
-        "md": cards.markdown, "code": cards.code_span, "fence": cards.fenced, "n": "{:,}".format, "words": cards.words,
-        "percent": _percent,
-    }  # fmt: skip
-    return environment.get_template(TEMPLATE)

@@ -1,0 +1,72 @@
+"""Cards: a manifest becomes a README with the metadata that the Hub and `datasets` read.
+
+    escaping    text from outside, made fit for a place on a card
+    front       the YAML at its top
+    metadata    values in it that all kinds of cards share
+    merging     a card that is there already
+    templates   what fills cards/*.jinja
+    corpus      the card of an instruction-augmented corpus; the other kinds stand beside what they are of
+
+Keeps true: everything comes from the manifest, and what is unknown is left out; text from outside can not break the
+page or the YAML; what a person wrote survives.
+Does not know the Hub's API.
+"""
+
+from __future__ import annotations
+
+from hub_instructpt.cards.corpus import card_metadata, render_card, write_card
+from hub_instructpt.cards.escaping import address, block, code_span, fenced, flat, linked, markdown
+from hub_instructpt.cards.front import decode_card, page, read_card, split_card
+from hub_instructpt.cards.merging import JUDGED, assemble, begin, end, merge_body, merge_metadata, parts_of
+from hub_instructpt.cards.metadata import (
+    CONFIG,
+    DATA_FILES,
+    config_entry,
+    data_folder,
+    info_entry,
+    language_metadata,
+    license_metadata,
+    restrictions,
+    size_category,
+)
+from hub_instructpt.cards.templates import render
+from hub_instructpt.cards.words import TINY, engine_name, group, knowledge, words
+
+__all__ = [
+    "CONFIG",
+    "DATA_FILES",
+    "JUDGED",
+    "TINY",
+    "address",
+    "assemble",
+    "begin",
+    "block",
+    "card_metadata",
+    "code_span",
+    "config_entry",
+    "data_folder",
+    "decode_card",
+    "end",
+    "engine_name",
+    "fenced",
+    "flat",
+    "group",
+    "info_entry",
+    "knowledge",
+    "language_metadata",
+    "license_metadata",
+    "linked",
+    "markdown",
+    "merge_body",
+    "merge_metadata",
+    "page",
+    "parts_of",
+    "read_card",
+    "render",
+    "render_card",
+    "restrictions",
+    "size_category",
+    "split_card",
+    "words",
+    "write_card",
+]
