@@ -113,6 +113,30 @@ class EngineInfo:
         return budget
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something of a text that did not make it into the corpus.
+
+    Attributes:
+        what: `row` had no usable text, `text` got no pairs, `pair` was dropped.
+        reason: a short word, as in the counts.
+        number: of pairs.
+        attempts: requests made for it, where none was answered.
+        status: of HTTP, where that was the reason.
+        finish_reason, completion: what the engine answered, where it did.
+        passing: asking again later may well work.
+    """
+
+    what: Literal["row", "text", "pair"]
+    reason: str
+    number: int = 1
+    attempts: int | None = None
+    status: int | None = None
+    finish_reason: FinishReason | None = None
+    completion: str | None = None
+    passing: bool = False
+
+
 PAIR_TYPE = pa.struct([("instruction", pa.string()), ("response", pa.string())])
 PAIRS_TYPE = pa.list_(PAIR_TYPE)
 

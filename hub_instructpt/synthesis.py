@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,7 @@ from hub_instructpt.engines.base import Engine, capacity_of, pinned
 from hub_instructpt.errors import EngineError, EngineUnavailable, RequestFailed, SettingsError
 from hub_instructpt.in_order import in_order
 from hub_instructpt.markup import format_prompt, neutralise, parse_completion
-from hub_instructpt.records import EngineInfo, Example, FinishReason, Pair, SamplingParams
+from hub_instructpt.records import Completion, EngineInfo, Example, FinishReason, Loss, Pair, SamplingParams
 
 # No tokenizer turns more characters than this into one token of ordinary text; a server refuses bodies above 2 MB.
 MAX_CHARACTERS_PER_TOKEN = 32
@@ -39,6 +39,7 @@ class Synthesis:
 
     `shot_index` counts from 0 within an M-shot example: a 0 begins a new one. `counts` has keys `group/name`, such as
     `pairs_dropped/unfinished`; they add up over texts. `failure` is the reason why the engine gave nothing, if so.
+    `losses` tells of what was lost one by one.
     """
 
     pairs: list[Pair] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Synthesis:
     counts: Counter[str] = field(default_factory=Counter)
     failure: str | None = None
     finish_reason: FinishReason | None = None
+    losses: list[Loss] = field(default_factory=list)
 
 
 class FailureBudget:
@@ -61,6 +63,13 @@ class FailureBudget:
         self.max_share, self.floor = max_share, floor
         self.texts = 0
         self.reasons: Counter[str] = Counter()
+
+    def remember(self, counts: Mapping[str, int]) -> None:
+        """Take in the counts of earlier processes, so that a run in two parts is judged like one in one."""
+        self.texts += counts.get("texts/all", 0)
+        for key, number in counts.items():
+            if key.startswith("texts_without_pairs/failed_"):
+                self.reasons[key.partition("failed_")[2]] += number
 
     def record(self, outcome: Synthesis) -> None:
         """Count an outcome.
@@ -161,6 +170,7 @@ class Synthesizer:
         except RequestFailed as failure:
             outcome.failure = failure.reason
             outcome.counts[f"texts_without_pairs/failed_{failure.reason}"] += 1
+            outcome.losses.append(_failed(failure))
             return outcome, 0
         broken = neutralise(context, (info.bos, info.eos, *info.special_tokens))[1]
         outcome.counts["contexts/neutralised"] += broken > 0
@@ -169,26 +179,11 @@ class Synthesizer:
         outcome.counts["tokens/prompt"] += completion.prompt_tokens or 0
         outcome.counts["tokens/generated"] += completion.generated_tokens or 0
         parsed = parse_completion(completion.text)
-        for reason, number in parsed.dropped.items():
-            outcome.counts[f"pairs_dropped/{reason}"] += number
-        outcome.pairs = self._keep(parsed.pairs, asked if examples else set(), outcome.counts)
+        outcome.pairs = _kept(parsed.pairs, asked if examples else set(), parsed.dropped)
         outcome.counts["pairs/kept"] += len(outcome.pairs)
-        if not outcome.pairs:
-            why = "empty_completion" if not completion.text.strip() else "no_pair_parsed"
-            outcome.counts[f"texts_without_pairs/{why}"] += 1
+        if parsed.dropped or not outcome.pairs:
+            _count_losses(outcome, completion, parsed.dropped)
         return outcome, len(examples)
-
-    def _keep(self, pairs: list[Pair], asked: set[str], counts: Counter[str]) -> list[Pair]:
-        """Drop what the published rules let through and no corpus wants, and count it."""
-        kept = []
-        for pair in pairs:
-            if not pair["instruction"]:
-                counts["pairs_dropped/empty_instruction"] += 1
-            elif pair["instruction"].lower() in asked:
-                counts["pairs_dropped/repeated_in_chain"] += 1
-            else:
-                kept.append(pair)
-        return kept
 
     # -- fitting a prompt into the server's limits ---------------------------------------------------------------
 
@@ -263,6 +258,39 @@ class Synthesizer:
     async def _size(self, prompt: str, budget: int) -> int:
         most = _most_tokens(prompt)  # most texts are known to fit without asking
         return most if most <= budget else await self.engine.count_tokens(prompt)
+
+
+def _kept(pairs: list[Pair], asked: set[str], dropped: Counter[str]) -> list[Pair]:
+    """Drop what the published rules let through and no corpus wants, and count it."""
+    kept = []
+    for pair in pairs:
+        if not pair["instruction"]:
+            dropped["empty_instruction"] += 1
+        elif pair["instruction"].lower() in asked:
+            dropped["repeated_in_chain"] += 1
+        else:
+            kept.append(pair)
+    return kept
+
+
+def _count_losses(outcome: Synthesis, completion: Completion, dropped: Counter[str]) -> None:
+    answered: dict[str, Any] = {"finish_reason": completion.finish_reason, "completion": completion.text}
+    for reason, number in dropped.items():
+        if number:
+            outcome.counts[f"pairs_dropped/{reason}"] += number
+            outcome.losses.append(Loss("pair", reason, number, **answered))
+    if not outcome.pairs:
+        why = "empty_completion" if not completion.text.strip() else "no_pair_parsed"
+        outcome.counts[f"texts_without_pairs/{why}"] += 1
+        outcome.losses.append(Loss("text", why, 0, **answered))
+
+
+def _failed(failure: RequestFailed) -> Loss:
+    kind, _, status = failure.reason.partition("status_")
+    return Loss(
+        "text", f"failed_{failure.reason}", 0, failure.attempts,
+        status=int(status) if not kind and status.isdecimal() else None, passing=failure.passing,
+    )  # fmt: skip
 
 
 def _characters(texts: Sequence[str]) -> int:

@@ -10,9 +10,11 @@ import json
 import os
 import pydoc_data.topics
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,10 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
     "NO_PROXY": "*",
 }
+
+# In the background of a shell SIGINT is ignored, and whatever a test starts inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from tests.doubles.plain_http import ask  # noqa: E402
 from tests.doubles.process import running  # noqa: E402

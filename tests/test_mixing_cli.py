@@ -28,7 +28,7 @@ import yaml
 from hub_instructpt.cli import main
 from hub_instructpt.mixing.card import render_card
 from hub_instructpt.mixing.manifest import Mixture
-from hub_instructpt.runs.files import only_writer
+from hub_instructpt.runs.locks import only_writer
 from tests.conftest import ROOT, environment, run_cli, topics, write_jsonl
 from tests.doubles.plain_http import ask
 

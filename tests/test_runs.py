@@ -37,7 +37,7 @@ from hub_instructpt.errors import (
     RunError,
     SettingsError,
 )
-from hub_instructpt.runs.files import is_being_written, only_writer
+from hub_instructpt.runs.locks import is_being_written, only_writer
 from hub_instructpt.runs.manifest import Manifest, Settings
 from hub_instructpt.runs.runner import Progress, augment_source
 from hub_instructpt.runs.shards import OpenShard
@@ -155,9 +155,11 @@ def test_shards_hold_the_contracts_columns_in_source_order(whole: Path, path: Pa
         assert 1 <= len(row["examples"]) <= 2
         assert row["examples"][0]["context"] in row["text"]
     assert {len(row["examples"]) for row in rows} == {1, 2}
-    assert sorted(path.name for path in whole.rglob("*")) == sorted(
-        [".load.json", ".lock", "data", "manifest.json", *(shard.path[5:] for shard in manifest.shards)]
-    )
+    shards = [shard.path[5:] for shard in manifest.shards]
+    kept = [".load.json", ".lock", ".lock-manifest", "data", "ledger", "manifest.json", *shards]
+    lost = [path.name for path in (whole / "ledger").iterdir()]
+    assert sorted(path.name for path in whole.rglob("*")) == sorted([*kept, *lost])
+    assert {name.replace("jsonl", "parquet") for name in lost} <= set(shards)
 
 
 def test_run_directories_load_as_datasets_also_with_leftovers_and_without_texts(
@@ -178,7 +180,7 @@ def test_run_directories_load_as_datasets_also_with_leftovers_and_without_texts(
     assert Manifest.load(tmp_path / "empty").shards == []
 
     folders = [copy, left, tmp_path / "gaps"]
-    assert [status for status, _, _ in cases([["card", folder] for folder in folders])] == [0] * 3
+    assert [(status, err) for status, _, err in cases([["card", folder] for folder in folders])] == [(0, "")] * 3
     code = (
         "import datasets, json, sys\n"
         "for folder in sys.argv[2:]:\n"
@@ -212,7 +214,7 @@ def test_whatever_the_rows_are_the_counts_add_up(
         read = min(len(rows), limit or len(rows))
         counts = manifest.counts
         assert manifest.finished
-        assert manifest.next_row == counts["rows/read"] == read
+        assert manifest.rows_sealed == counts["rows/read"] == read
         assert len(manifest.shards) == -(-read // per_shard)
         rejected = sum(number for name, number in counts.items() if name.startswith("rows_rejected/"))
         assert counts["rows/read"] == rejected + counts["texts/all"]
@@ -476,8 +478,15 @@ def test_a_file_where_the_shards_belong_fails_in_words(path: Path, fast: str, co
         run(path, fast, copy)
 
 
-@pytest.mark.parametrize("harm", ["altered", "shorter", "missing"])
-def test_a_shard_that_is_not_as_it_was_sealed_is_found(path: Path, fast: str, copy: Path, harm: str) -> None:
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [("altered", "was altered since"), ("shorter", r"has [\d,]+ bytes instead of"), ("missing", "is missing")],
+)
+def test_a_shard_that_is_not_as_it_was_sealed_is_said_and_made_anew(
+    path: Path, whole: Path, fast: str, copy: Path, harm: str, said: str, finished: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     shard = copy / "data/train-00001.parquet"
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
@@ -487,11 +496,13 @@ def test_a_shard_that_is_not_as_it_was_sealed_is_found(path: Path, fast: str, co
         "missing": shard.unlink,
     }
     changed[harm]()
-    cut = Manifest.load(copy)
-    cut.finished = False
-    cut.save(copy)
-    with pytest.raises(RunDirectoryError, match=r"train-00001.parquet is missing or not as it was sealed"):
-        run(path, fast, copy)
+    if not finished:
+        cut_back(copy, 4)
+    assert run(path, fast, copy).finished
+    assert re.search(rf"train-00001.parquet {said}.*its 4 texts are asked again", caplog.text)
+    assert shard_bytes(copy) == shard_bytes(whole)
+    assert Manifest.load(copy).counts == Manifest.load(whole).counts
+    assert generated(fast) == (4 if finished else 9)
 
 
 json_values = st.recursive(

@@ -15,7 +15,7 @@ from hub_instructpt.engines.load import verdict
 from hub_instructpt.mixing import card as mixture_card
 from hub_instructpt.mixing.manifest import Mixture
 from hub_instructpt.runs import load_file
-from hub_instructpt.runs.files import is_being_written
+from hub_instructpt.runs.locks import is_being_written
 from hub_instructpt.runs.manifest import Manifest
 
 RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
@@ -117,12 +117,12 @@ def _facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
     limit = manifest.settings.limit
     return {
         "state": _state(folder, manifest.finished),
-        "rows": manifest.next_row,
-        "total_rows": manifest.next_row if manifest.finished else min(filter(None, (known, limit)), default=None),
+        "rows": manifest.rows_sealed,
+        "total_rows": manifest.rows_sealed if manifest.finished else min(filter(None, (known, limit)), default=None),
         "shards": len(manifest.shards),
         "journaled": 0 if manifest.finished else _journaled(folder),
         "pairs": manifest.counts["pairs/kept"],
-        "rows_per_second": manifest.next_row / manifest.seconds if manifest.seconds else 0.0,
+        "rows_per_second": manifest.rows_sealed / manifest.seconds if manifest.seconds else 0.0,
         "servers": [load.as_dict() for load in load_file.load(folder)[0]],
         "counts": dict(sorted(manifest.counts.items())),
         "engine": manifest.engine.model_dump(),

@@ -25,8 +25,9 @@ from pydantic import BaseModel, ValidationError
 
 from hub_instructpt import hub
 from hub_instructpt.errors import HubInstructPTError, RunDirectoryError
-from hub_instructpt.runs.files import only_writer, write_text, write_whole
+from hub_instructpt.runs.files import write_text, write_whole
 from hub_instructpt.runs.hub_dataset import open_dataset
+from hub_instructpt.runs.locks import only_writer
 from hub_instructpt.runs.sources import Source, find_files, open_files
 
 COLLECTION = "instruction-pretrain/ft-instruction-synthesizer-collection"

@@ -23,7 +23,8 @@ from hub_instructpt.collection.registry import code_of
 from hub_instructpt.collection.source import Record, Source
 from hub_instructpt.collection.writing import write_bytes, write_records
 from hub_instructpt.errors import InputError, RunDirectoryError, RunError
-from hub_instructpt.runs.files import only_writer, sync_folder
+from hub_instructpt.runs.files import sync_folder
+from hub_instructpt.runs.locks import only_writer
 from hub_instructpt.runs.manifest import MANIFEST, SourceFacts
 
 Tick = Callable[[int], None]

@@ -71,7 +71,7 @@ def prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A mix that was killed before its first manifest leaves no more than these.
-        foreign = any(path.name not in (".lock", f".{MANIFEST}.tmp") for path in folder.iterdir())
+        foreign = any(not path.name.startswith((".lock", f".{MANIFEST}.")) for path in folder.iterdir())
     except OSError as error:
         raise RunDirectoryError(f"{folder} can not be made: {error.strerror}.", advice="Give another --out.") from None
     if foreign and not (folder / MANIFEST).exists():

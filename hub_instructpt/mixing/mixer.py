@@ -34,7 +34,8 @@ from hub_instructpt.mixing.shards import (
 )
 from hub_instructpt.mixing.streams import Item, Stream
 from hub_instructpt.mixing.tokens import Ids, Tokenizer
-from hub_instructpt.runs.files import only_writer, sha256
+from hub_instructpt.runs.files import sha256
+from hub_instructpt.runs.locks import only_writer
 from hub_instructpt.runs.manifest import MANIFEST, ShardFacts
 
 

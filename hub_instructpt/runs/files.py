@@ -1,7 +1,7 @@
-"""Files that are whole or not there, and a directory with one writer.
+"""Files that are whole or not there.
 
-Keeps true: after `write_whole` returns, the content and its name survive a crash; a reader never sees half a file.
-The lock dies with the process that holds it, so one left behind by a killed run is not in the way.
+Keeps true: after `write_whole` returns, the content and its name survive a crash; a reader never sees half a file, also
+where several processes write the same one.
 Does not know what the files mean.
 """
 
@@ -10,13 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import socket
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from hub_instructpt.errors import RunDirectoryError, RunError
+from hub_instructpt.errors import RunError
 
 
 @contextlib.contextmanager
@@ -28,7 +26,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk is full, or the folder refuses it.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as stream:
@@ -43,6 +41,11 @@ def write_whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that `write_whole` left when its process was killed."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -65,53 +68,3 @@ def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Be the only process that writes to `folder`.
-
-    Raises:
-        RunDirectoryError: when another one is, or when the folder can not be written to.
-    """
-    path = folder / ".lock"
-    holder = _holder(path)  # trying to take the lock may empty the file
-    lock = FileLock(path, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunDirectoryError(
-            f"Another process is writing to {folder}{holder}.", advice="Wait for it, or give another --out."
-        ) from None
-    except OSError as error:
-        raise RunDirectoryError(
-            f"{folder} can not be written to: {error.strerror or error}.", advice="Give another --out."
-        ) from None
-    try:
-        with contextlib.suppress(OSError):
-            path.write_text(f"{os.getpid()} {socket.gethostname()}\n")
-        yield
-    finally:
-        lock.release()
-
-
-def is_being_written(folder: Path) -> bool:
-    """Whether a process holds the lock of `folder` at this moment."""
-    path = folder / ".lock"
-    if not path.exists():
-        return False
-    lock = FileLock(path, blocking=False)
-    try:
-        lock.acquire()
-    except (Timeout, OSError):
-        return True
-    lock.release()
-    return False
-
-
-def _holder(path: Path) -> str:
-    try:
-        pid, host = path.read_text().split()
-    except (OSError, ValueError):
-        return ""
-    return f" (process {pid} on {host})"

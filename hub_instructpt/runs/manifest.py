@@ -1,6 +1,12 @@
 """The manifest: what a run was asked to do, and what of it is sealed.
 
-Keeps true: checked when it is read; written whole; a shard stands in it only after the shard itself is on disk.
+    manifest.json              the record; brought up to date now and then while a run goes on, and at its end
+    shards/train-00000.json    what belongs into it about one shard, from when that is sealed until it stands there
+
+So sealing costs the same at the first shard and at the forty-thousandth, and workers do not wait for each other.
+
+Keeps true: checked when it is read; written whole; a shard stands in it only after the shard itself is on disk. What is
+loaded names every sealed shard, in order, wherever that stands.
 Cards, pushes and resumption believe the manifest and nothing else.
 Does not know how shards come to be.
 """
@@ -8,18 +14,22 @@ Does not know how shards come to be.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hub_instructpt.errors import RunDirectoryError, RunError
-from hub_instructpt.records import PROMPT_FORMAT
+from hub_instructpt.records import PROMPT_FORMAT, EngineInfo
 from hub_instructpt.runs.files import write_text
+from hub_instructpt.runs.locks import writing_manifest
 from hub_instructpt.version import __version__
 
 MANIFEST = "manifest.json"
+BESIDE = "shards"
 
 
 class _Strict(BaseModel):
@@ -76,10 +86,25 @@ class EngineFacts(_Strict):
     bos: str
     eos: str
 
+    @classmethod
+    def of(cls, info: EngineInfo) -> EngineFacts:
+        """What an engine said of itself."""
+        return cls(
+            kind=info.kind, model_id=info.model_id, model_sha=info.model_sha, version=info.version,
+            dtype=info.dtype, bos=info.bos, eos=info.eos,
+        )  # fmt: skip
+
 
 class ShardFacts(_Strict):
-    """One sealed shard. `source_rows` is [first, one past the last] of the rows it covers; `arrow_bytes` their size in
-    memory, `counts` what happened to them, by `group/name`."""
+    """One sealed shard.
+
+    Attributes:
+        source_rows: [first, one past the last] of the rows that it covers.
+        arrow_bytes: their size in memory.
+        counts: what happened to them, by `group/name`.
+        retryable: texts that failed for reasons that may pass; their journal is kept.
+        seconds: of work, since the process that made it had sealed another.
+    """
 
     path: str = Field(pattern=r"^data/train-\d{5,}\.parquet$")
     num_rows: int
@@ -88,16 +113,28 @@ class ShardFacts(_Strict):
     sha256: str
     source_rows: tuple[int, int]
     counts: dict[str, int]
+    retryable: int = 0
+    seconds: float = 0.0
+
+    @property
+    def num_source_rows(self) -> int:
+        return self.source_rows[1] - self.source_rows[0]
+
+    @property
+    def index(self) -> int:
+        """The number of the shard."""
+        return int(self.path[len("data/train-") : -len(".parquet")])
 
 
 class Manifest(_Strict):
-    """The record of a run."""
+    """The record of a run. `num_rows` are those that it covers, once that is known."""
 
     format: Literal[1] = 1
     version: str = __version__
     created_at: str = Field(default_factory=lambda: now())
     updated_at: str = Field(default_factory=lambda: now())
     finished: bool = False
+    num_rows: int | None = None
     seconds: float = 0.0
     command: str | None = None
     license: str | None = None
@@ -116,13 +153,19 @@ class Manifest(_Strict):
         return total
 
     @property
-    def next_row(self) -> int:
-        """The first source row that no sealed shard covers."""
-        return self.shards[-1].source_rows[1] if self.shards else 0
+    def rows_sealed(self) -> int:
+        """Source rows that sealed shards cover."""
+        return sum(shard.num_source_rows for shard in self.shards)
+
+    def add(self, *facts: ShardFacts) -> None:
+        """Take in sealed shards; they replace older ones of their numbers."""
+        shards = {shard.index: shard for shard in (*self.shards, *facts)}
+        self.shards = [shards[index] for index in sorted(shards)]
 
     def save(self, folder: Path) -> None:
         """Write the manifest whole."""
         self.updated_at = now()
+        self.seconds = round(sum(shard.seconds for shard in self.shards), 1)
         write_text(folder / MANIFEST, self.model_dump_json(indent=1) + "\n")
 
     @classmethod
@@ -134,6 +177,8 @@ class Manifest(_Strict):
             RunError: there is one, but it can not be believed.
         """
         path = folder / MANIFEST
+        # In this order nothing is missed: what leaves the folder of shards stands in the manifest by then.
+        beside = [facts for name in sorted((folder / BESIDE).glob("train-*.json")) if (facts := _beside(name))]
         try:
             text = path.read_text("utf-8")
         except (FileNotFoundError, NotADirectoryError):
@@ -143,64 +188,59 @@ class Manifest(_Strict):
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{path} can not be read: {type(error).__name__}.") from None
         try:
-            return cls.model_validate_json(text)
+            manifest = cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
             raise RunError(
-                f"{path} is damaged or of another version: {where}: {first['msg']}.",
+                f"{path} is damaged or of another version: {_first(error)}.",
                 advice="Restore it from a copy, or start again with another --out.",
             ) from None
+        manifest.add(*beside)
+        return manifest
+
+
+def write_beside(folder: Path, facts: ShardFacts) -> None:
+    """Note that a shard is sealed."""
+    path = folder / BESIDE / f"train-{facts.index:05d}.json"
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, facts.model_dump_json(indent=1) + "\n")
+
+
+def bring_up_to_date(folder: Path, change: Callable[[Manifest], None] = lambda manifest: None) -> Manifest:
+    """Take what stands beside the manifest into it, and change it.
+
+    Returns:
+        The manifest, as it is written now.
+    """
+    with writing_manifest(folder):
+        beside = list((folder / BESIDE).glob("train-*.json"))
+        manifest = Manifest.load(folder)
+        change(manifest)
+        manifest.save(folder)
+        for path in beside:
+            path.unlink(missing_ok=True)
+        if manifest.finished:
+            with suppress(OSError):  # not there, or somebody else's file in it
+                (folder / BESIDE).rmdir()
+    return manifest
+
+
+def _beside(path: Path) -> ShardFacts | None:
+    try:
+        return ShardFacts.model_validate_json(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        what = _first(error) if isinstance(error, ValidationError) else type(error).__name__
+        raise RunError(
+            f"{path} is damaged: {what}.", advice="Remove it and run the same again: its shard is made anew."
+        ) from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
 
 
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def refuse_other_run(there: Manifest, here: Manifest, folder: Path) -> None:
-    """Raise when a run directory belongs to another run than the one that is about to write there.
-
-    Raises:
-        RunDirectoryError: naming the first setting that differs.
-    """
-    for group in ("settings", "source", "engine"):
-        old, new = getattr(there, group).model_dump(), getattr(here, group).model_dump()
-        for name in _decisive(group, old):
-            if old[name] == new[name]:
-                continue
-            if name == "files":
-                raise RunDirectoryError(
-                    f"{folder} holds another run: {_changed(old[name], new[name])} since.",
-                    advice="Give another --out, or restore the source.",
-                )
-            raise RunDirectoryError(
-                f"{folder} holds another run: {_spoken(group, name)} was {_short(old[name])}, "
-                f"now it is {_short(new[name])}.",
-                advice="Give another --out, or the settings of that run.",
-            )
-
-
-def _decisive(group: str, facts: dict[str, Any]) -> list[str]:
-    # A model may move to another server or version of it, and licences do not change a text.
-    passing = {"engine": {"kind", "version", "dtype"}, "source": {"license", "language", "num_rows"}}.get(group, set())
-    return [name for name in facts if name not in passing]
-
-
-def _spoken(group: str, name: str) -> str:
-    if group == "settings" or name in ("split", "revision"):
-        return "--" + name.replace("_", "-").replace("keep-columns", "keep-column")
-    return f"the {group}'s {name.replace('_', ' ')}"
-
-
-def _changed(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str:
-    for before, now_ in zip(old, new, strict=False):
-        if before != now_:
-            same = before["name"] == now_["name"]
-            return f"its source file {before['name']} has changed" if same else f"{before['name']} is no longer there"
-    return f"its source had {len(old):,} files and has {len(new):,}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"

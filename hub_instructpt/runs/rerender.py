@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from hub_instructpt.errors import RunDirectoryError, RunError, SettingsError
 from hub_instructpt.rendering import render_example
 from hub_instructpt.rendering.modes import NAMES
-from hub_instructpt.runs.files import only_writer
-from hub_instructpt.runs.manifest import MANIFEST, Manifest, ShardFacts, refuse_other_run
+from hub_instructpt.runs.locks import only_writer
+from hub_instructpt.runs.manifest import MANIFEST, Manifest, ShardFacts
+from hub_instructpt.runs.same_run import refuse_other_run
 from hub_instructpt.runs.shards import OpenShard
 
 
@@ -62,7 +63,7 @@ def render_again(
             before = Manifest.load(out)
             refuse_other_run(before, here, out)
             here = before
-        elif any(path.name != ".lock" for path in out.iterdir()):
+        elif any(not path.name.startswith(".lock") for path in out.iterdir()):
             raise RunDirectoryError(f"{out} is not empty, and what is there is no run.", advice="Give another --out.")
         for index, shard in enumerate(there.shards):
             if index >= len(here.shards):

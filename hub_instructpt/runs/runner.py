@@ -1,9 +1,11 @@
 """The runner: rows of a source through a synthesizer into sealed shards, and on from where a killed run was.
 
-Keeps true: one writer a directory; shards are sealed in order, each one before the manifest names it; every answer is
-journaled before it counts. So the same command again goes on at the first unsealed row, and asks for nothing that was
-answered; other settings are refused by name. Reading and sealing happen off the event loop, so that requests in flight
-never wait for a disk.
+Shard k covers the rows [k R, (k + 1) R) of the source, whoever makes it. Made here are those of one worker that are not
+sealed yet.
+
+Keeps true: a shard is sealed before it is noted; every answer is journaled before it counts. So the same command again
+makes what is not sealed, and asks for nothing that was answered. Reading and sealing happen off the event loop, so that
+requests in flight never wait for a disk.
 Does not know which engine it is, cards, or the Hub.
 """
 
@@ -12,32 +14,47 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from hub_instructpt.background import new_event_loop
 from hub_instructpt.engines.base import Engine
 from hub_instructpt.engines.load import Load, loads_of
-from hub_instructpt.errors import InputError, RunDirectoryError, SettingsError
+from hub_instructpt.errors import InputError, SettingsError
 from hub_instructpt.in_order import in_order
 from hub_instructpt.journal import Journal, JournaledEngine
 from hub_instructpt.records import EngineInfo, SamplingParams
 from hub_instructpt.runs import load_file
-from hub_instructpt.runs.files import only_writer, sha256
-from hub_instructpt.runs.manifest import MANIFEST, EngineFacts, Manifest, Settings, ShardFacts, refuse_other_run
+from hub_instructpt.runs.locks import only_writer
+from hub_instructpt.runs.manifest import (
+    EngineFacts,
+    Manifest,
+    Settings,
+    ShardFacts,
+    bring_up_to_date,
+    write_beside,
+)
+from hub_instructpt.runs.plan import Plan, known_rows
+from hub_instructpt.runs.reading import read_ahead
+from hub_instructpt.runs.registration import prepare, register
 from hub_instructpt.runs.shards import OpenShard, journal_path
+from hub_instructpt.runs.share import ALONE, Worker
 from hub_instructpt.runs.sources import Source, SourceRow
 from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer, running_in
-
-ROWS_READ_AHEAD = 256
 
 MOST_OPEN_SHARDS = 64
 """Each has a journal, with a file and a thread. Only with small shards, and an answer that takes very long, is it so
 many; then no more are begun until the first is sealed."""
+
+UNKNOWN = EngineFacts(kind="", model_id="", model_sha=None, version=None, dtype=None, bos="", eos="")
+
+SAVING_SHARE = 0.02
+"""Of the time at most goes into writing the manifest, which grows with the run."""
 
 
 class Progress:
@@ -62,6 +79,7 @@ def augment_source(
     settings: Settings,
     folder: Path,
     *,
+    worker: Worker = ALONE,
     max_failed_share: float = 0.05,
     progress: Progress | None = None,
     license: str | None = None,  # noqa: A002
@@ -75,6 +93,7 @@ def augment_source(
         engine: writes the pairs; connected and closed here.
         settings: what the content depends on.
         folder: the run directory; made when it is not there.
+        worker: which part of the run is made here.
         max_failed_share: more failures than this stop the run.
         license: of the corpus, when the user names one.
         command: how to make the corpus again; for the card.
@@ -82,7 +101,7 @@ def augment_source(
             at once: what takes time, such as an upload, belongs into a thread of its own.
 
     Returns:
-        The manifest of the finished run.
+        The manifest of the run; finished when no other worker has anything left to do.
 
     Raises:
         RunDirectoryError: the directory holds something else, or another process writes to it.
@@ -92,24 +111,30 @@ def augment_source(
         raise SettingsError(f"rows_per_shard must be at least 1, not {settings.rows_per_shard}.")
     if settings.limit is not None and settings.limit < 1:
         raise SettingsError(f"limit must be at least 1, not {settings.limit}.")
-    _prepare(folder)
-    with only_writer(folder), asyncio.Runner(loop_factory=new_event_loop) as runner:
-        run = _Run(source, engine, settings, folder, FailureBudget(max_failed_share), progress or Progress(), on_sealed)
-        return runner.run(run.run(license, command))
+    prepare(folder)
+    with only_writer(folder, worker), asyncio.Runner(loop_factory=new_event_loop) as runner:
+        here = Manifest(
+            source=source.facts, settings=settings, engine=UNKNOWN, license=license, command=command,
+            kept_types={name: str(kind) for name, kind in source.kept_types.items()},
+        )  # fmt: skip
 
+        def plan(info: EngineInfo) -> Plan:
+            manifest = register(folder, here.model_copy(update={"engine": EngineFacts.of(info)}), worker)
+            budget.remember(manifest.counts)
+            sealed = {shard.index: shard.num_source_rows for shard in manifest.shards if worker.has(shard.index)}
+            return Plan(
+                manifest,
+                lambda k: worker.has(k) and k not in sealed,
+                known_rows(manifest),
+                sum(sealed.values()),
+                is_whole=worker == ALONE,
+            )
 
-def _prepare(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # A run that was killed before its first manifest leaves no more than these.
-        foreign = any(path.name not in (".lock", f".{MANIFEST}.tmp") for path in folder.iterdir())
-        is_run = (folder / MANIFEST).exists()
-    except OSError as error:
-        raise RunDirectoryError(f"{folder} can not be used: {error.strerror}.", advice="Give another --out.") from None
-    if foreign and not is_run:
-        raise RunDirectoryError(
-            f"{folder} is not empty, and what is there is no run.", advice="Give an empty or new folder as --out."
+        budget = FailureBudget(max_failed_share)
+        run = Run(
+            source.rows, source.kept_types, engine, settings, folder, plan, budget, progress or Progress(), on_sealed
         )
+        return runner.run(run.run())
 
 
 @dataclass(slots=True)
@@ -122,73 +147,49 @@ class _Desk:
 
 
 _Chain = tuple[_Desk, list[SourceRow]]
+RowsOf = Callable[[int, int | None, Callable[[int], bool], Callable[[int], None]], Iterator[SourceRow]]
+"""Rows as `Source.rows` gives them: from, up to, whether a row is wanted, and who is told of the end."""
 
 
-class _Run:
+class Run:
+    """Rows of a source through an engine into the shards that a plan names."""
+
     def __init__(
         self,
-        source: Source,
+        rows: RowsOf,
+        kept_types: dict[str, pa.DataType],
         engine: Engine,
         settings: Settings,
         folder: Path,
+        plan: Callable[[EngineInfo], Plan],
         budget: FailureBudget,
         progress: Progress,
-        on_sealed: Callable[[ShardFacts], None] | None,
+        on_sealed: Callable[[ShardFacts], None] | None = None,
     ) -> None:
-        self.source, self.engine, self.settings, self.folder = source, engine, settings, folder
+        self.rows, self.kept_types, self.engine = rows, kept_types, engine
+        self.settings, self.folder = settings, folder
         self.sampling = SamplingParams(settings.max_new_tokens, settings.temperature, settings.top_p)
-        self.budget, self.progress, self.on_sealed = budget, progress, on_sealed
+        self.make_plan, self.budget, self.progress, self.on_sealed = plan, budget, progress, on_sealed
         self.desks: deque[_Desk] = deque()
         self.chain_done = asyncio.Event()
+        self.sealed_at = self.saved_at = time.monotonic()
+        self.saving_took = 0.0
+        self.num_rows: int | None = None
 
-    async def run(self, license: str | None, command: str | None) -> Manifest:  # noqa: A002
+    async def run(self) -> Manifest:
         try:
             info = await self.engine.connect()
             info.input_budget(self.sampling)  # settings that can not work leave no manifest behind
-            self.manifest = self._manifest(info, license, command)
-            _drop_unnamed(self.folder, self.manifest)
-            if self.manifest.finished:
-                return self.manifest
+            self.plan = await asyncio.to_thread(self.make_plan, info)
+            self.manifest, self.num_rows = self.plan.manifest, self.plan.num_rows
+            if self.plan.span() is None:
+                return self.manifest if self.manifest.finished else await self._finish()
             async with self._watched():
                 return await self._work(info)
         finally:
             for desk in self.desks:
                 await desk.journal.aclose()
             await self.engine.aclose()
-
-    def _manifest(self, info: EngineInfo, license: str | None, command: str | None) -> Manifest:  # noqa: A002
-        facts = EngineFacts(
-            kind=info.kind, model_id=info.model_id, model_sha=info.model_sha, version=info.version,
-            dtype=info.dtype, bos=info.bos, eos=info.eos,
-        )  # fmt: skip
-        kept = {name: str(kind) for name, kind in self.source.kept_types.items()}
-        here = Manifest(
-            source=self.source.facts, settings=self.settings, engine=facts, kept_types=kept, license=license,
-            command=command,
-        )  # fmt: skip
-        if not (self.folder / MANIFEST).exists():
-            here.save(self.folder)
-            return here
-        there = Manifest.load(self.folder)
-        if not there.shards:  # nothing is lost by another try with other settings
-            if (there.settings, there.engine.model_id, there.engine.model_sha) != (
-                here.settings, here.engine.model_id, here.engine.model_sha,
-            ):  # fmt: skip
-                _drop_journals(self.folder)
-            here.save(self.folder)
-            return here
-        refuse_other_run(there, here, self.folder)
-        for shard in there.shards:
-            path = self.folder / shard.path
-            if not path.exists() or path.stat().st_size != shard.num_bytes or sha256(path) != shard.sha256:
-                raise RunDirectoryError(
-                    f"{path} is missing or not as it was sealed.",
-                    advice="Restore it from a copy, or start again with another --out.",
-                )
-        if license and license != there.license:
-            there.license = license
-            there.save(self.folder)
-        return there
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
@@ -211,13 +212,9 @@ class _Run:
             load_file.save(self.folder, loads_of(self.engine), clock)
 
     async def _work(self, info: EngineInfo) -> Manifest:
-        began, earlier = time.monotonic(), self.manifest.seconds
-        start, limit, self.next_shard = self.manifest.next_row, self.settings.limit, len(self.manifest.shards)
-        known = self.source.facts.num_rows
-        total = limit if known is None else min(known, limit or known)
-        self.progress.begin(start, total, self.manifest)
-        self._remember_failures()
-        chains, running = self._chains(start, limit), running_in(self.engine, info)
+        left = self.plan.rows_left()
+        self.progress.begin(self.plan.rows_done, None if left is None else self.plan.rows_done + left, self.manifest)
+        chains, running = self._chains(), running_in(self.engine, info)
         async with aclosing(in_order(chains, running, _characters)) as results:
             async for (desk, rows), outcomes in results:
                 for outcome in outcomes:
@@ -226,20 +223,26 @@ class _Run:
                 self.chain_done.set()
                 self.progress.advance(len(rows), outcomes)
                 if self.budget.reasons.total() < self.budget.texts:
-                    await self._seal_complete(earlier + time.monotonic() - began)
+                    await self._seal_complete()
         self.budget.check()
         self._check_texts()
-        await self._seal_complete(earlier + time.monotonic() - began)
+        await self._seal_complete()
         with suppress(OSError):  # not there, or with something of somebody else's in it
             (self.folder / journal_path(0)).parent.rmdir()
-        self.manifest.finished = True
-        self.manifest.seconds = round(earlier + time.monotonic() - began, 1)
-        self.manifest.save(self.folder)
-        return self.manifest
+        return await self._finish()
+
+    async def _finish(self) -> Manifest:
+        """Bring the manifest up to date: the run is finished when no shard of anybody's is missing."""
+
+        def finish(manifest: Manifest) -> None:
+            manifest.num_rows = self.num_rows if self.num_rows is not None else manifest.num_rows
+            manifest.finished = manifest.num_rows is not None and manifest.rows_sealed >= manifest.num_rows
+
+        return await asyncio.to_thread(bring_up_to_date, self.folder, finish)
 
     def _check_texts(self) -> None:
         """Raise when no row had a text: `datasets` can not load a corpus without rows."""
-        if self.budget.texts:
+        if self.budget.texts or not self.plan.is_whole:
             return
         why: Counter[str] = Counter()
         for desk in self.desks:
@@ -251,23 +254,15 @@ class _Run:
             advice="Name the right column with --text-column, or raise --limit.",
         )
 
-    def _remember_failures(self) -> None:
-        """Count what is sealed into the budget, so that a run in two parts is judged like one in one."""
-        counts = self.manifest.counts
-        self.budget.texts = counts["texts/all"]
-        for key, number in counts.items():
-            if key.startswith("texts_without_pairs/failed_"):
-                self.budget.reasons[key.partition("failed_")[2]] += number
-
-    async def _chains(
-        self, start: int, limit: int | None
-    ) -> AsyncIterator[tuple[_Chain, Coroutine[Any, Any, list[Synthesis]]]]:
+    async def _chains(self) -> AsyncIterator[tuple[_Chain, Coroutine[Any, Any, list[Synthesis]]]]:
         """Chains of texts, in source order, with what is to be done for them; none of them crosses a shard."""
         per_shard, num_shots = self.settings.rows_per_shard, self.settings.num_shots
+        span = self.plan.span()
+        assert span is not None
         waiting: list[SourceRow] = []
         desk: _Desk | None = None
-        async for row in _read_ahead(self.source, start, limit):
-            desk = desk or await self._open(row.index)
+        async for row in read_ahead(self.rows(*span, self.plan.has_row, self._ended)):
+            desk = desk or await self._open(row.index // per_shard)
             shard = desk.shard
             if shard.take(row):
                 waiting.append(row)
@@ -284,32 +279,44 @@ class _Run:
                 yield _chain(desk, waiting)
             desk.shard.read = True
 
-    async def _open(self, start: int) -> _Desk:
+    def _ended(self, index: int) -> None:
+        if self.num_rows is None:
+            self.num_rows = index
+
+    async def _open(self, index: int) -> _Desk:
         # A shard without chains, as of rows that are all rejected, has nothing open, and no answer that seals it.
         while sum(desk.shard.chains_open > 0 for desk in self.desks) >= MOST_OPEN_SHARDS:
             self.chain_done.clear()
             await self.chain_done.wait()
-        # Shards are sealed meanwhile: what is in the manifest by now, and what on the desks, may overlap.
-        shard, self.next_shard = OpenShard(self.next_shard, start), self.next_shard + 1
+        shard = OpenShard(index, index * self.settings.rows_per_shard)
         journal = await asyncio.to_thread(Journal, self.folder / journal_path(shard.index))
         engine = JournaledEngine(self.engine, journal)
         desk = _Desk(shard, journal, Synthesizer(engine, self.sampling, self.settings.num_shots))
         self.desks.append(desk)
         return desk
 
-    async def _seal_complete(self, seconds: float) -> None:
+    async def _seal_complete(self) -> None:
         while self.desks and self.desks[0].shard.complete:
             desk = self.desks[0]
-            facts = await asyncio.to_thread(desk.shard.seal, self.folder, self.source.kept_types)
-            self.manifest.shards.append(facts)
-            self.manifest.seconds = round(seconds, 1)
-            await asyncio.to_thread(self.manifest.save, self.folder)
+            facts = await asyncio.to_thread(self._seal, desk.shard)
             # Only now is everything that the journal holds kept elsewhere.
-            await desk.journal.remove()
+            await (desk.journal.aclose() if facts.retryable else desk.journal.remove())
             self.desks.popleft()
+            self.manifest.shards.append(facts)
             self.progress.sealed(self.manifest)
             if self.on_sealed is not None:
                 self.on_sealed(facts)
+
+    def _seal(self, shard: OpenShard) -> ShardFacts:
+        facts = shard.seal(self.folder, self.kept_types)
+        now = time.monotonic()
+        facts.seconds, self.sealed_at = round(now - self.sealed_at, 3), now
+        write_beside(self.folder, facts)
+        if self.saving_took <= SAVING_SHARE * (now - self.saved_at):
+            bring_up_to_date(self.folder)
+            self.saved_at = time.monotonic()
+            self.saving_took = self.saved_at - now
+        return facts
 
 
 def _chain(desk: _Desk, rows: list[SourceRow]) -> tuple[_Chain, Coroutine[Any, Any, list[Synthesis]]]:
@@ -319,38 +326,3 @@ def _chain(desk: _Desk, rows: list[SourceRow]) -> tuple[_Chain, Coroutine[Any, A
 
 def _characters(chain: _Chain) -> int:
     return sum(len(row.text) for row in chain[1])
-
-
-async def _read_ahead(source: Source, start: int, stop: int | None) -> AsyncIterator[SourceRow]:
-    """Rows, read in another thread one block ahead of their use."""
-    rows = source.rows(start, stop)
-
-    def block() -> list[SourceRow]:
-        return list(islice(rows, ROWS_READ_AHEAD))
-
-    following = asyncio.create_task(asyncio.to_thread(block))
-    try:
-        while current := await following:
-            following = asyncio.create_task(asyncio.to_thread(block))
-            for row in current:
-                yield row
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
-
-
-def _drop_unnamed(folder: Path, manifest: Manifest) -> None:
-    """Remove what a killed run left: a shard that the manifest does not name yet, a journal of one that it names."""
-    known = {shard.path for shard in manifest.shards}
-    for pattern in ("train-*.parquet", ".train-*.parquet.tmp"):
-        for path in (folder / "data").glob(pattern):
-            if f"data/{path.name}" not in known:
-                path.unlink()
-    for index in range(len(manifest.shards)):
-        (folder / journal_path(index)).unlink(missing_ok=True)
-
-
-def _drop_journals(folder: Path) -> None:
-    """Forget the answers to a first try with other settings: another model, or another way of sampling."""
-    for path in (folder / journal_path(0)).parent.glob("*.jsonl"):
-        path.unlink()

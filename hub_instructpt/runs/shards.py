@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hub_instructpt.errors import RunError
-from hub_instructpt.records import shard_schema
+from hub_instructpt.records import Loss, shard_schema
 from hub_instructpt.rendering import render_example
 from hub_instructpt.runs.files import sha256, write_whole
+from hub_instructpt.runs.ledger import write_ledger
 from hub_instructpt.runs.manifest import ShardFacts
 from hub_instructpt.runs.sources import SourceRow
 from hub_instructpt.synthesis import Synthesis
@@ -33,7 +34,7 @@ def shard_path(index: int) -> str:
 
 
 def journal_path(index: int) -> str:
-    """Path of the answers to an open shard's prompts; gone when it is sealed."""
+    """Path of the answers to a shard's prompts; gone when it is sealed and nothing of it may be asked again."""
     return f"journal/train-{index:05d}.jsonl"
 
 
@@ -42,6 +43,7 @@ class OpenShard:
     """A shard in the making: the source rows [start, stop) and what became of them so far.
 
     `chains_open` counts chains that are still at the engine; `read` tells that all rows were taken from the source.
+    `losses` are what did not make it, with the number of its source row.
     """
 
     index: int
@@ -51,6 +53,7 @@ class OpenShard:
     chains_open: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[tuple[int, Loss]] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -63,6 +66,7 @@ class OpenShard:
         self.counts["rows/repaired_lone_surrogates"] += row.repaired
         if row.problem is not None:
             self.counts[f"rows_rejected/{row.problem}"] += 1
+            self.losses.append((row.index, Loss("row", row.problem)))
         return row.problem is None
 
     def add(self, rows: Sequence[SourceRow], outcomes: Sequence[Synthesis], seed: int) -> None:
@@ -72,6 +76,7 @@ class OpenShard:
         for row, outcome in zip(rows, outcomes, strict=True):
             self.counts.update(outcome.counts)
             self.counts["texts/all"] += 1
+            self.losses += [(row.index, loss) for loss in outcome.losses]
             if outcome.shot_index == 0:
                 examples.append([])
             examples[-1].append((row, outcome))
@@ -79,7 +84,8 @@ class OpenShard:
             self.rows.append(_augmented(shots, seed))
 
     def seal(self, folder: Path, kept_types: dict[str, pa.DataType]) -> ShardFacts:
-        """Write the shard; it has its name only when it is whole."""
+        """Write the shard, and before it what was lost; it has its name only when it is whole."""
+        write_ledger(folder, self.index, self.losses)
         path = folder / shard_path(self.index)
         try:
             table = pa.Table.from_pylist(self.rows, schema=shard_schema(kept_types))
@@ -115,6 +121,7 @@ class OpenShard:
             sha256=sha256(path),
             source_rows=(self.start, self.stop),
             counts={name: number for name, number in sorted(self.counts.items()) if number},
+            retryable=sum(loss.passing for _, loss in self.losses),
         )
 
 

@@ -52,12 +52,27 @@ class Source:
     kept_types: dict[str, pa.DataType]
     raw_rows: Callable[[int], Iterator[RawRow]]
 
-    def rows(self, start: int, stop: int | None) -> Iterator[SourceRow]:
-        """Rows `start` to `stop`, numbered as in the source."""
-        for index, raw in enumerate(self.raw_rows(start), start):
-            if stop is not None and index >= stop:
-                return
-            yield self._row(index, raw)
+    def rows(
+        self,
+        start: int,
+        stop: int | None,
+        wanted: Callable[[int], bool] = lambda index: True,
+        ended: Callable[[int], None] = lambda index: None,
+    ) -> Iterator[SourceRow]:
+        """Rows `start` to `stop`, numbered as in the source.
+
+        Args:
+            wanted: whether to give a row, by its number.
+            ended: told in the end how many rows there are up to `stop`.
+        """
+        index = start
+        for raw in self.raw_rows(start):
+            if index == stop:
+                break
+            if wanted(index):
+                yield self._row(index, raw)
+            index += 1
+        ended(index)
 
     def _row(self, index: int, raw: RawRow) -> SourceRow:
         kept = {name: fitted(raw.get(name), kind) for name, kind in self.kept_types.items()}
