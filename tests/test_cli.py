@@ -133,7 +133,7 @@ def test_manifest_and_card_name_no_path_no_address_and_no_password(
     for text in ((out / "manifest.json").read_text(), (out / "README.md").read_text(), done.stderr):
         for secret in ("secret", "someone", "/home", instant.removeprefix("http://")):
             assert secret not in text
-        assert str(out.parent) not in text.replace(f"status {out}", "")
+        assert str(out.parent) not in text.replace(f"{out}/ledger", "")
     command = json.loads((out / "manifest.json").read_text())["command"]
     assert command == (
         "hub-instructpt augment corpus.jsonl --engine=http://HOST:PORT --rows-per-shard 4 --keep-column title "

@@ -8,13 +8,9 @@ from __future__ import annotations
 import gc
 import logging
 import shlex
-import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import pyarrow.parquet as pq
@@ -22,16 +18,18 @@ import typer
 from tqdm import tqdm
 
 from hub_instructpt import cards, hub
+from hub_instructpt.cli.progress import Bar, say
+from hub_instructpt.cli.published import published_command
+from hub_instructpt.cli.stopping import stoppable
 from hub_instructpt.engines import open_engine
-from hub_instructpt.engines.load import Load
-from hub_instructpt.errors import InputError, RunError, SettingsError
+from hub_instructpt.errors import InputError, SettingsError
 from hub_instructpt.runs.hub_dataset import open_dataset
+from hub_instructpt.runs.ledger import LEDGER
 from hub_instructpt.runs.manifest import MANIFEST, Manifest, Settings
-from hub_instructpt.runs.runner import Progress, augment_source
+from hub_instructpt.runs.runner import augment_source
+from hub_instructpt.runs.share import ALONE, Worker
 from hub_instructpt.runs.sources import Source, find_files, open_files
-from hub_instructpt.synthesis import Synthesis
 
-SECONDS_IN_A_LOG = 30.0
 REAL_ENGINES = (
     "No engine was named, so the tiny synthesizer that comes along writes the pairs: it shows the format, no more. "
     "Real ones: --engine http://HOST:PORT (text-generation-inference, vLLM, SGLang, …), "
@@ -96,6 +94,13 @@ def augment(
             min=0.0,
         ),
     ] = None,
+    worker: Annotated[
+        str | None,
+        typer.Option(
+            help="This process makes every N-th shard, from the I-th on; N of them, on any machines, share DIR.",
+            metavar="I/N",
+        ),
+    ] = None,
     max_failed_share: Annotated[float, typer.Option(help="Stop when a larger share of the texts fails.")] = 0.05,
 ) -> None:
     """Augment raw texts with instruction-response pairs.
@@ -117,24 +122,30 @@ def augment(
         max_total_tokens=max_total_tokens, wake_seconds=wake_seconds,
     )  # fmt: skip
     if not named:
-        _say(REAL_ENGINES)
+        say(REAL_ENGINES)
     # Rows are kept until their shard is sealed, and none is part of a cycle: looking for cycles among them again and
     # again costs a tenth of all work.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    with _stoppable(), _Bar() as bar:
+    with stoppable() as stop, Bar() as bar:
         manifest = augment_source(
             _open_source(source, config, split, revision, text_column, keep, out),
             opened,
             settings,
             out,
+            stop=stop,
+            worker=Worker.parse(worker) if worker else ALONE,
             max_failed_share=max_failed_share,
             progress=bar,
             license=license,
-            command=_command(source, sys.argv[1:]),
+            command=published_command(source, sys.argv[1:]),
         )
     card = cards.write_card(out)
-    _show(manifest, out, card, named=bool(named))
+    if manifest.finished:
+        _show(manifest, out, card, named=bool(named))
+    else:
+        done = f"{manifest.rows_sealed:,} rows in {len(manifest.shards):,} shards"
+        say(f"Worker {worker} is done. Of the whole run so far: {done}; the last worker finishes it.")
 
 
 def _open_source(
@@ -165,87 +176,6 @@ def _tick(bar: tqdm[Any], rows: int) -> None:
     bar.update(rows)
 
 
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM, which a batch system sends, stop a run as Ctrl-C does, and say what a stop means."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        handler = signal.getsignal(signal.SIGINT)
-        if not callable(handler):  # a background job ignores SIGINT
-            raise KeyboardInterrupt
-        handler(number, frame)
-
-    earlier = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise RunError("Stopped.", advice="What was answered is kept; the same command goes on from there.") from None
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
-
-
-class _Lines:
-    """A stream for a bar where no terminal is: a line for each state, instead of one that is drawn over."""
-
-    def write(self, text: str) -> None:
-        if state := text.strip("\r\n"):
-            sys.stderr.write(f"{state}\n")
-
-    def flush(self) -> None:
-        sys.stderr.flush()
-
-
-class _Bar(Progress):
-    """A progress bar of rows, with pairs and failures beside it. In a log it says a line now and then."""
-
-    def __init__(self) -> None:
-        self.bar: tqdm[Any] | None = None
-        self.pairs = self.failed = 0
-        self.next_words = 0.0
-        self.in_flight = ""
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self._words(self.bar)
-            self.bar.close()
-
-    def begin(self, done: int, total: int | None, manifest: Manifest) -> None:
-        if done:
-            _say(f"{done:,} rows are done already; going on from there.")
-        _say(f"Synthesizer: {manifest.engine.model_id} ({cards.engine_name(manifest.engine.kind)}).")
-        drawn = sys.stderr.isatty()
-        self.bar = tqdm(
-            initial=done, total=total, desc="Augmenting", unit=" rows", smoothing=0.1,
-            mininterval=0.5 if drawn else SECONDS_IN_A_LOG, file=None if drawn else _Lines(),
-        )  # fmt: skip
-
-    def advance(self, rows: int, outcomes: Sequence[Synthesis]) -> None:
-        if self.bar is None:
-            return
-        for outcome in outcomes:
-            self.pairs += len(outcome.pairs)
-            self.failed += outcome.failure is not None
-        if (now := time.monotonic()) >= self.next_words:  # not for every row: it would show in the time of a run
-            self.next_words = now + self.bar.mininterval / 2
-            self._words(self.bar)
-        self.bar.update(rows)
-
-    def _words(self, bar: tqdm[Any]) -> None:
-        failed = {"failed": self.failed} if self.failed else {}
-        in_flight = {"in flight": self.in_flight} if self.in_flight else {}
-        bar.set_postfix({"pairs": self.pairs, **failed, **in_flight}, refresh=False)
-
-    def loaded(self, loads: Sequence[Load]) -> None:
-        if loads:
-            there = [load for load in loads if load.state != "aside"]
-            servers = f" on {len(there)} of {len(loads)} servers" if len(loads) > 1 else ""
-            in_flight, limit = sum(load.in_flight for load in there), sum(load.limit for load in there)
-            self.in_flight = f"{in_flight} of {limit}{servers}"
-
-
 def _show(manifest: Manifest, out: Path, card: Path, *, named: bool) -> None:
     """One augmented text, what came of it all, and what to type next."""
     sample = _sample(out, manifest)
@@ -259,9 +189,9 @@ def _show(manifest: Manifest, out: Path, card: Path, *, named: bool) -> None:
         f"{len(manifest.shards):,} shards in {out}, card in {card}."
     )
     if failed or rejected:
-        _say(
-            f"{rejected:,} rows had no usable text and {failed:,} texts failed; `hub-instructpt status {out}` says why."
-        )
+        told = f"{rejected:,} rows had no usable text and {failed:,} texts failed; {out / LEDGER} says which and why."
+        again = f" `hub-instructpt retry {shlex.quote(str(out))}` asks again for what may pass."
+        say(told + (again if any(shard.retryable for shard in manifest.shards) else ""))
     if not named:
         typer.echo("The same with a real engine:  add --engine http://HOST:PORT and another --out")
     typer.echo(f"Publish it:                   hub-instructpt push {shlex.quote(str(out))} NAMESPACE/NAME")
@@ -279,48 +209,3 @@ def _sample(out: Path, manifest: Manifest, longest: int = 600) -> str | None:
                     text = text.replace(example["context"], example["context"][:longest].rstrip() + " […]", 1)
             return text
     return None
-
-
-def _command(source: str, arguments: Sequence[str]) -> str:
-    """The command as it can be published: paths become names, an address a placeholder, and --out is left out."""
-    shown: list[str] = []
-    option = ""  # whose value comes next: every option of this command has one
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if option:
-            shown += [] if option == "--out" else [_published_value(option, argument)]
-            if option == "--engine" and shown[-2:] in (shown[i : i + 2] for i in range(len(shown) - 2)):
-                del shown[-2:]  # a fleet of sixteen looks like one server, to others
-            option = ""
-        elif name in ("--engine", "--engines-file") and equals:
-            shown.append(f"{name}={_published_value(name, value)}")
-        elif argument == source:
-            shown.append(_published_path(source))
-        elif name not in ("--out", "--debug"):
-            shown.append(argument)
-            option = argument if argument.startswith("--") and not equals else ""
-        elif argument == "--out":
-            option = argument
-    return shlex.join(["hub-instructpt", *shown, "--out", "DIR"])
-
-
-def _published_path(path: str) -> str:
-    whole = Path(path).expanduser()
-    return whole.name if whole.is_absolute() or ".." in whole.parts else path
-
-
-def _published_value(option: str, value: str) -> str:
-    if option == "--engine":
-        return _published_engine(value)
-    return _published_path(value) if option == "--engines-file" else value
-
-
-def _published_engine(engine: str) -> str:
-    if "://" in engine:  # where a server stood says nothing to others, and its URL may hold a password
-        return f"{engine.partition('://')[0]}://HOST:PORT"
-    kind, colon, model = engine.partition(":")
-    return f"{kind}{colon}{_published_path(model)}"
-
-
-def _say(message: str) -> None:
-    typer.echo(message, err=True)

@@ -31,6 +31,7 @@ from hub_instructpt.runs.runner import Progress, Run
 from hub_instructpt.runs.same_run import refuse_other_run
 from hub_instructpt.runs.shards import journal_path
 from hub_instructpt.runs.sources import SourceRow
+from hub_instructpt.runs.stopping import Stop
 from hub_instructpt.synthesis import FailureBudget
 
 _log = logging.getLogger("hub_instructpt")
@@ -40,6 +41,7 @@ def retry_failed(
     engine: Engine,
     folder: Path,
     *,
+    stop: Stop | None = None,
     max_failed_share: float = 0.05,
     progress: Progress | None = None,
     on_sealed: Callable[[ShardFacts], None] | None = None,
@@ -49,6 +51,7 @@ def retry_failed(
     Args:
         engine: of the same model; connected and closed here.
         folder: a run directory, finished or not.
+        stop: ends it when it is told to.
         max_failed_share: more failures than this, of the texts in these shards, stop it.
         on_sealed: as for `augment_source`.
 
@@ -90,7 +93,7 @@ def retry_failed(
             progress or Progress(),
             on_sealed,
         )
-        return runner.run(run.run())
+        return runner.run(run.run() if stop is None else stop.guard(run.run()))
 
 
 class _SealedRows:

@@ -45,6 +45,7 @@ from hub_instructpt.runs.registration import prepare, register
 from hub_instructpt.runs.shards import OpenShard, journal_path
 from hub_instructpt.runs.share import ALONE, Worker
 from hub_instructpt.runs.sources import Source, SourceRow
+from hub_instructpt.runs.stopping import Stop
 from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer, running_in
 
 MOST_OPEN_SHARDS = 64
@@ -80,6 +81,7 @@ def augment_source(
     folder: Path,
     *,
     worker: Worker = ALONE,
+    stop: Stop | None = None,
     max_failed_share: float = 0.05,
     progress: Progress | None = None,
     license: str | None = None,  # noqa: A002
@@ -94,6 +96,7 @@ def augment_source(
         settings: what the content depends on.
         folder: the run directory; made when it is not there.
         worker: which part of the run is made here.
+        stop: ends the run when it is told to; `asyncio.CancelledError` comes out then.
         max_failed_share: more failures than this stop the run.
         license: of the corpus, when the user names one.
         command: how to make the corpus again; for the card.
@@ -134,7 +137,7 @@ def augment_source(
         run = Run(
             source.rows, source.kept_types, engine, settings, folder, plan, budget, progress or Progress(), on_sealed
         )
-        return runner.run(run.run())
+        return runner.run(run.run() if stop is None else stop.guard(run.run()))
 
 
 @dataclass(slots=True)
