@@ -154,11 +154,11 @@ def test_manifest_and_card_name_no_path_no_address_and_no_password(
     ],
 )
 def test_the_published_command_can_be_typed_by_others(given: str, published: str) -> None:
-    from hub_instructpt.cli.augment import _command
+    from hub_instructpt.cli.published import published_command
 
     arguments = shlex.split(given)
     source = next(a for a in arguments if a.startswith(("/d", "../d", "d/", "lab/c", "c.csv")))
-    assert _command(source, arguments) == f"hub-instructpt {published} --out DIR"
+    assert published_command(source, arguments) == f"hub-instructpt {published} --out DIR"
 
 
 def test_status_and_card_say_how_far_a_run_is(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
