@@ -29,7 +29,8 @@ from hub_instructpt.engines.base import Engine, capacity_of
 from hub_instructpt.in_order import in_order
 from hub_instructpt.journal import Journal, JournaledEngine
 from hub_instructpt.records import EngineInfo
-from hub_instructpt.runs.files import only_writer, write_text, write_whole
+from hub_instructpt.runs.files import write_text, write_whole
+from hub_instructpt.runs.locks import only_writer
 from hub_instructpt.synthesis import FailureBudget, Synthesis
 from hub_instructpt.tuning.asking import Examiner, Measured
 from hub_instructpt.tuning.plots import scores_plot
