@@ -34,7 +34,7 @@ import contextlib, io, json, os, sys, time, urllib.request
 from pathlib import Path
 from huggingface_hub import HfApi
 from hub_instructpt import hub
-from hub_instructpt.hub import failures, pushing
+from hub_instructpt.hub import attempts, failures, pushing
 from hub_instructpt.cli import main
 from hub_instructpt.errors import HubInstructPTError
 api, url = HfApi(), os.environ["HF_ENDPOINT"]
@@ -201,7 +201,7 @@ def test_a_card_in_the_run_directory_is_what_a_first_push_publishes(
         hub.push(run, "tester/prose")
         assert text("tester/prose").endswith(b"Written before.\\n") and b'"tester/prose"' in text("tester/prose")
         # A shard that is sealed while the push is on its way is not named by the manifest that it uploads.
-        work = pushing._Push(failures.new_api(), pushing.publication(part), "tester/moving", None)
+        work = pushing.Push(failures.new_api(), pushing.publication(part), "tester/moving")
         done = (run / "manifest.json").read_text()
         before = (part / "manifest.json").read_text()
         (part / "manifest.json").write_text(done)
@@ -224,7 +224,7 @@ def test_faults_of_the_server_end_in_the_right_tree(hub: str, run: Path, part: P
         """
         import logging
         logging.disable(logging.WARNING)  # the client's notes about its own retries
-        failures.FIRST_WAIT_SECONDS, pushing.SILENCE_SECONDS = 0.02, 0.7
+        failures.FIRST_WAIT_SECONDS, attempts.SILENCE_SECONDS = 0.02, 0.7
         faults = [{"match": "POST .*/commit/", "status": status} for status in (409, 412, 429, 500, 502, 503)]
         faults += [{"match": "POST .*/commit/", "status": status, "applied": True} for status in (500, 503)]
         faults += [{"match": "POST .*/commit/", "cut": cut} for cut in ("reply", "upload")]
@@ -265,7 +265,7 @@ def test_a_server_that_fails_for_good_ends_in_one_line(hub: str, run: Path, part
         status, out, err = cli("push", run, "tester/down")
         last = err.splitlines()[-1]
         assert status == 1 and "answered 503" in last and "Run the same command again" in last, err
-        assert len([r for r in control("requests") if "/commit/" in r["path"]]) == pushing.TRIES
+        assert len([r for r in control("requests") if "/commit/" in r["path"]]) == attempts.TRIES
         assert len(commits("tester/down")) == 1
         sent = len([r for r in control("requests") if r["method"] == "PUT"])
         control("reset", {"only": ["faults"]})

@@ -21,6 +21,7 @@ from hub_instructpt.cards.merging import JUDGED, assemble, begin, end, merge_bod
 from hub_instructpt.cards.metadata import (
     CONFIG,
     DATA_FILES,
+    FILES_IN_A_FOLDER,
     config_entry,
     data_folder,
     info_entry,
@@ -35,6 +36,7 @@ from hub_instructpt.cards.words import TINY, engine_name, group, knowledge, word
 __all__ = [
     "CONFIG",
     "DATA_FILES",
+    "FILES_IN_A_FOLDER",
     "JUDGED",
     "TINY",
     "address",

@@ -74,7 +74,7 @@ def card_metadata(manifest: Manifest, folder: Path, config: str = CONFIG) -> dic
         "size_categories": [size_category(num_rows)],
         "source_datasets": [manifest.source.name[:LONGEST]] if manifest.source.kind == "hub" else None,
         "tags": ["instruction-pretraining", "instruction-augmented", "synthetic", "hub-instructpt"],
-        "configs": [config_entry(config)],
+        "configs": [config_entry(config, shards=manifest.shards)],
         "dataset_info": [info_entry(config, manifest.shards, folder)] if manifest.shards else None,
     }
     return {key: value for key, value in metadata.items() if value}

@@ -17,6 +17,8 @@ from hub_instructpt.cards.escaping import flat
 from hub_instructpt.cards.words import knowledge
 
 CONFIG, DATA_FILES = "default", "data/train-*.parquet"
+FILES_IN_A_FOLDER = 10_000
+"""More of them in one folder, and the Hub refuses a commit."""
 
 # Upper bounds of the Hub's size categories.
 SIZES = {
@@ -78,9 +80,13 @@ def data_folder(config: str = CONFIG) -> str:
     return "data" if config == CONFIG else config
 
 
-def config_entry(config: str = CONFIG, folder: str | None = None) -> dict[str, Any]:
-    """What the metadata say of a config: which files it reads."""
-    path = f"{folder or data_folder(config)}/train-*.parquet"
+def config_entry(config: str = CONFIG, folder: str | None = None, shards: Sequence[Shard] = ()) -> dict[str, Any]:
+    """What the metadata say of a config: which files it reads. In a repo, shards from number 10,000 on lie in folders
+    below the first one."""
+    first = f"{folder or data_folder(config)}/train-*.parquet"
+    numbers = (int(shard.path.rpartition("-")[2].removesuffix(".parquet")) for shard in shards)
+    spread = max(numbers, default=0) >= FILES_IN_A_FOLDER
+    path = [first, first.replace("/train", "/*/train")] if spread else first
     return {"config_name": config, "data_files": [{"split": "train", "path": path}]}
 
 

@@ -12,15 +12,29 @@ from hub_instructpt import hub
 
 def push(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run, a mixture or a collection.")],
-    repo_id: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The dataset repo.")],
+    repo_id: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The repo.")],
+    config_name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Push a run as this config, in a folder of its own; other configs stay."),
+    ] = None,
     private: Annotated[bool | None, typer.Option("--private/--public", help="Visibility of a new repo.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch to push to; made when it is not there.")] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead.")] = False,
     leave_out: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A dataset of a collection that is not published.")
     ] = None,
 ) -> None:
-    """Push shards, manifest and card to the Hub, in one commit."""
-    pushed = hub.push(folder, repo_id, private=private, leave_out=leave_out or ())
+    """Push shards, manifest, figures and card to the Hub, visible in one commit.
+
+    Stopped in any way, the same command goes on; what has arrived is not sent twice.
+    """
+    pushed = hub.push(
+        folder, repo_id, private=private, revision=revision, create_pr=create_pr, config_name=config_name,
+        leave_out=leave_out or (),
+    )  # fmt: skip
     what = f"commit {pushed.commit[:8]}" if pushed.changed else f"nothing has changed since commit {pushed.commit[:8]}"
-    typer.echo(f"{pushed.url} ({what})")
-    config = f', "{pushed.config}"' if pushed.config else ""
-    typer.echo(f'Load it:  load_dataset("{pushed.repo_id}"{config}, split="train")')
+    typer.echo(f"{pushed.pull_request or pushed.url} ({what})")
+    if pushed.pull_request is None:
+        config = f', "{pushed.config}"' if pushed.config else ""
+        branch = f', revision="{revision}"' if revision else ""
+        typer.echo(f'Load it:  load_dataset("{pushed.repo_id}"{config}, split="train"{branch})')

@@ -13,34 +13,36 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from hub_instructpt import cards
 from hub_instructpt.collection import card as collection_card
 from hub_instructpt.collection.manifest import Collection
-from hub_instructpt.errors import SettingsError
+from hub_instructpt.errors import RunDirectoryError, SettingsError
+from hub_instructpt.hub.layout import Layout
+from hub_instructpt.hub.repos import RepoType
 from hub_instructpt.mixing import card as mixture_card
 from hub_instructpt.mixing.manifest import Mixture
 from hub_instructpt.runs.manifest import MANIFEST, Manifest
 
 Kind = Literal["run", "mixture", "collection"]
-
-# Files of a repo that a push has put there, of whatever kind it was.
-_OURS = re.compile(
-    r"(data|packed)/train-\d{5,}\.parquet"
-    r"|[^/]+/(shard/\d{5,}\.jsonl|parquet/\d{5,}\.parquet|json/valid\.json|rejected\.jsonl)"
-)
+FIGURES = "figures"
 
 
-class SealedFile(Protocol):
-    """A file as a manifest names it."""
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as it is published.
 
-    @property
-    def path(self) -> str: ...
-    @property
-    def num_bytes(self) -> int: ...
-    @property
-    def sha256(self) -> str: ...
+    Attributes:
+        path: below the directory.
+        there: in the repo.
+        num_bytes, sha256: as they were sealed; None where nobody has sealed it.
+    """
+
+    path: Path
+    there: str
+    num_bytes: int | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +51,25 @@ class Publication:
 
     Attributes:
         folder: where its files are.
-        shards: its sealed files.
+        files: all of them but manifest and card.
         manifest: as it is written into the repo.
         summary: what it holds, for the message of the commit.
         card: renders the card for a repo, given the card that is there.
+        layout: where in the repo its files go.
         read: patterns of the files that its configs read.
-        config: the first config, where there is no default one.
+        config: what to name when loading it, where there is no default config.
+        repo_type: of the repo.
     """
 
     folder: Path
-    shards: Sequence[SealedFile]
+    files: Sequence[File]
     manifest: str
     summary: str
     card: Callable[[str, str | None], str]
-    read: Sequence[str] = (cards.DATA_FILES,)
+    layout: Layout
+    read: Sequence[str] = ()
     config: str | None = None
-
-
-def is_ours(path: str) -> bool:
-    """Whether a file of a repo has the name of one that a push puts there."""
-    return _OURS.fullmatch(path) is not None
+    repo_type: RepoType = "dataset"
 
 
 def kind_of(folder: Path) -> Kind:
@@ -81,42 +82,59 @@ def kind_of(folder: Path) -> Kind:
     return kind if kind in ("mixture", "collection") else "run"
 
 
-def publication(folder: Path, leave_out: Sequence[str] = ()) -> Publication:
+def publication(folder: Path, leave_out: Sequence[str] = (), config: str | None = None) -> Publication:
     """What of `folder` goes to the Hub.
 
     Args:
         leave_out: datasets of a collection that stay here.
+        config: the name that a run gets as a config of the repo, beside others; None makes it the default one.
 
     Raises:
-        RunDirectoryError: there is no run.
+        RunDirectoryError: there is no run, or nothing in it yet.
         RunError: its manifest can not be believed.
         SettingsError: a dataset of a collection must not be passed on, and is not left out.
     """
-    kind = kind_of(folder)
+    kind, layout = kind_of(folder), Layout.named(config)
+    if kind != "run" and config is not None:
+        raise SettingsError(f"{folder} holds a {kind}, whose configs have names of their own.")
     if kind == "collection":
-        return _collection(folder, leave_out)
+        return _collection(folder, leave_out, layout)
     if leave_out:
         raise SettingsError(f"{folder} holds a {kind}, of which no dataset can be left out.")
     if kind == "mixture":
         mixture = Mixture.load(folder)
         return Publication(
             folder,
-            mixture.files,
+            [File(Path(each.path), layout.path(each.path), each.num_bytes, each.sha256) for each in mixture.files],
             mixture.model_dump_json(indent=1) + "\n",
             f"{len(mixture.shards):,} shards, {mixture.num_texts:,} texts of {len(mixture.parts):,} parts",
             lambda repo_id, earlier: mixture_card.render_card(mixture, folder, repo_id, earlier),
+            layout,
+            layout.patterns,
         )
     manifest = Manifest.load(folder)
     return Publication(
         folder,
-        manifest.shards,
+        [
+            *(File(Path(each.path), layout.path(each.path), each.num_bytes, each.sha256) for each in manifest.shards),
+            *_figures(folder, layout),
+        ],
         manifest.model_dump_json(indent=1) + "\n",
         f"{len(manifest.shards):,} shards, {manifest.counts['pairs/kept']:,} instruction-response pairs",
-        lambda repo_id, earlier: cards.render_card(manifest, folder, repo_id, earlier),
+        lambda repo_id, earlier: cards.render_card(manifest, folder, repo_id, earlier, config or cards.CONFIG),
+        layout,
+        layout.patterns,
+        config,
     )
 
 
-def _collection(folder: Path, leave_out: Sequence[str]) -> Publication:
+def _figures(folder: Path, layout: Layout) -> list[File]:
+    """Pictures that the card shows."""
+    found = sorted(path for path in (folder / FIGURES).glob("*") if re.search(r"^[^.].*\.(svg|png)$", path.name))
+    return [File(path.relative_to(folder), layout.path(f"{FIGURES}/{path.name}")) for path in found]
+
+
+def _collection(folder: Path, leave_out: Sequence[str], layout: Layout) -> Publication:
     collection = Collection.load(folder)
     for name in leave_out:
         if collection.find(name) is None:
@@ -133,10 +151,31 @@ def _collection(folder: Path, leave_out: Sequence[str]) -> Publication:
         )
     return Publication(
         folder,
-        collection.files,
+        [File(Path(each.path), each.path, each.num_bytes, each.sha256) for each in collection.files],
         collection.model_dump_json(indent=1) + "\n",
         f"{len(collection.datasets):,} datasets, {collection.num_records:,} records, {collection.num_pairs:,} pairs",
         lambda repo_id, earlier: collection_card.render_card(collection, folder, repo_id, earlier),
+        layout,
         [path for each in collection.datasets for path in (f"{each.name}/shard/*", f"{each.name}/parquet/*")],
         collection.datasets[0].name if collection.datasets else None,
     )
+
+
+def check_sealed(published: Publication) -> None:
+    """Raise RunDirectoryError where there is nothing to publish, or a file is not there or not of its size.
+
+    That the content is what was sealed is found when a file is read to be sent.
+    """
+    if not published.files:
+        raise RunDirectoryError(
+            f"{published.folder} has no sealed shard yet.", advice="Run `hub-instructpt augment` on, or `mix`."
+        )
+    for file in published.files:
+        path = published.folder / file.path
+        if not path.is_file() or (file.num_bytes is not None and path.stat().st_size != file.num_bytes):
+            raise not_as_sealed(path)
+
+
+def not_as_sealed(path: Path) -> RunDirectoryError:
+    """The error of a file that is not what its manifest says."""
+    return RunDirectoryError(f"{path} is missing or not as it was sealed.", advice="Restore it from a copy.")
