@@ -23,6 +23,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hub_instructpt.errors import RunDirectoryError, RunError
+from hub_instructpt.evidence import Evidence
 from hub_instructpt.records import PROMPT_FORMAT, EngineInfo
 from hub_instructpt.runs.files import write_text
 from hub_instructpt.runs.locks import writing_manifest
@@ -103,6 +104,7 @@ class ShardFacts(_Strict):
         arrow_bytes: their size in memory.
         counts: what happened to them, by `group/name`.
         retryable: texts that failed for reasons that may pass; their journal is kept.
+        evidence: of what kind their pairs are, as `Evidence` writes it.
         seconds: of work, since the process that made it had sealed another.
     """
 
@@ -114,6 +116,7 @@ class ShardFacts(_Strict):
     source_rows: tuple[int, int]
     counts: dict[str, int]
     retryable: int = 0
+    evidence: dict[str, str] | None = None
     seconds: float = 0.0
 
     @property
@@ -124,6 +127,19 @@ class ShardFacts(_Strict):
     def index(self) -> int:
         """The number of the shard."""
         return int(self.path[len("data/train-") : -len(".parquet")])
+
+    def gathered(self) -> Evidence:
+        """The evidence, to be worked with.
+
+        Raises:
+            RunError: it can not be believed.
+        """
+        try:
+            return Evidence.from_dict(self.evidence or {})
+        except ValueError as error:
+            raise RunError(
+                f"The manifest is damaged: the evidence of {self.path} is {error}.", advice="Restore it from a copy."
+            ) from None
 
 
 class Manifest(_Strict):
@@ -161,6 +177,20 @@ class Manifest(_Strict):
         """Take in sealed shards; they replace older ones of their numbers."""
         shards = {shard.index: shard for shard in (*self.shards, *facts)}
         self.shards = [shards[index] for index in sorted(shards)]
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """Of all sealed shards; None where nobody gathered it for one of them.
+
+        Raises:
+            RunError: that of a shard can not be believed.
+        """
+        total = Evidence()
+        for shard in self.shards:
+            if shard.evidence is None:
+                return None
+            total += shard.gathered()
+        return total
 
     def save(self, folder: Path) -> None:
         """Write the manifest whole."""

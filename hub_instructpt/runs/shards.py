@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hub_instructpt.errors import RunError
+from hub_instructpt.evidence import Evidence, Text
 from hub_instructpt.records import Loss, shard_schema
 from hub_instructpt.rendering import render_example
 from hub_instructpt.runs.files import sha256, write_whole
@@ -121,6 +122,7 @@ class OpenShard:
             sha256=sha256(path),
             source_rows=(self.start, self.stop),
             counts={name: number for name, number in sorted(self.counts.items()) if number},
+            evidence=Evidence.of(map(_texts, self.rows)).as_dict(),
             retryable=sum(loss.passing for _, loss in self.losses),
         )
 
@@ -133,3 +135,8 @@ def _augmented(shots: Sequence[tuple[SourceRow, Synthesis]], seed: int) -> dict[
         "source_rows": [row.index for row, _ in shots],
         "num_pairs": sum(len(outcome.pairs) for _, outcome in shots),
     }
+
+
+def _texts(row: dict[str, Any]) -> list[Text]:
+    texts = zip(row["source_rows"], row["examples"], strict=True)
+    return [(number, example["context"], example["pairs"]) for number, example in texts]
