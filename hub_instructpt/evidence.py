@@ -157,7 +157,13 @@ class Evidence:
 
     def __add__(self, other: Evidence) -> Evidence:
         """Of both. Samples are left out: their places are those within one shard."""
-        return Evidence(*(getattr(self, name) + getattr(other, name) for name in _HISTOGRAMS), self.kinds + other.kinds)
+        return Evidence(
+            self.pairs_per_text + other.pairs_per_text,
+            self.text_lengths + other.text_lengths,
+            self.instruction_lengths + other.instruction_lengths,
+            self.response_lengths + other.response_lengths,
+            self.kinds + other.kinds,
+        )
 
     def as_dict(self) -> dict[str, str]:
         """For a file: every part as a short text."""

@@ -106,6 +106,7 @@ class ShardFacts(_Strict):
         retryable: texts that failed for reasons that may pass; their journal is kept.
         evidence: of what kind their pairs are, as `Evidence` writes it.
         seconds: of work, since the process that made it had sealed another.
+        engine_seconds: of answering at servers meanwhile, summed over requests that may have run at the same time.
     """
 
     path: str = Field(pattern=r"^data/train-\d{5,}\.parquet$")
@@ -118,6 +119,7 @@ class ShardFacts(_Strict):
     retryable: int = 0
     evidence: dict[str, str] | None = None
     seconds: float = 0.0
+    engine_seconds: float = 0.0
 
     @property
     def num_source_rows(self) -> int:

@@ -176,7 +176,7 @@ class Run:
         self.desks: deque[_Desk] = deque()
         self.chain_done = asyncio.Event()
         self.sealed_at = self.saved_at = time.monotonic()
-        self.saving_took = 0.0
+        self.saving_took = self.engine_spent = 0.0
         self.num_rows: int | None = None
 
     async def run(self) -> Manifest:
@@ -314,6 +314,8 @@ class Run:
         facts = shard.seal(self.folder, self.kept_types)
         now = time.monotonic()
         facts.seconds, self.sealed_at = round(now - self.sealed_at, 3), now
+        spent = sum(load.answer_seconds for load in loads_of(self.engine))
+        facts.engine_seconds, self.engine_spent = round(spent - self.engine_spent, 3), spent
         write_beside(self.folder, facts)
         if self.saving_took <= SAVING_SHARE * (now - self.saved_at):
             bring_up_to_date(self.folder)
