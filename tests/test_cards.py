@@ -465,7 +465,9 @@ def reasons() -> Iterator[str]:
         r'\breason=f?"(\w+?)(?:\{|")', r'\breason="\w+" if \w+ else "(\w+)"',
         r'\bTrouble\(\s*"\w+",\s*f?"(\w+?)(?:\{|")',
     )  # fmt: skip
-    for path in sorted((ROOT / "hub_instructpt").rglob("*.py")):
+    package = ROOT / "hub_instructpt"
+    rooms = [package / "markup.py", package / "synthesis.py"]
+    for path in [*rooms, *sorted((package / "runs").glob("*.py")), *sorted((package / "engines").glob("*.py"))]:
         source = path.read_text("utf-8")
         for pattern in patterns:
             yield from re.findall(pattern, source)

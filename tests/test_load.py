@@ -85,7 +85,7 @@ def test_what_is_written_is_read_again_and_rubbish_is_nothing(tmp_path: Path) ->
     load_file.save(tmp_path, loads, load_file.Clock())
     assert load_file.load(tmp_path)[0] == loads
     for rubbish in (b"", b"[]", b'{"servers": [3]}', b'{"servers": []}', b"\xff"):
-        (tmp_path / load_file.LOAD_FILE).write_bytes(rubbish)
+        (tmp_path / ".load.json").write_bytes(rubbish)
         assert load_file.load(tmp_path) == ([], 0.0)
     load_file.save(tmp_path / "gone", loads, load_file.Clock())  # a disk that refuses it is no reason to stop
 

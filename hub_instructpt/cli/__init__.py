@@ -1,6 +1,7 @@
 """The command line: thin words around the rooms below.
 
-    hub-instructpt augment SOURCE --out DIR    status DIR    card DIR    render DIR --out DIR2
+    hub-instructpt augment SOURCE --out DIR    status DIR    verify DIR    retry DIR    card DIR
+    hub-instructpt render DIR --out DIR2
     hub-instructpt mix PART… --out DIR         collect NAME… --out DIR    push DIR NAMESPACE/NAME
 
 Keeps true: an error is one line on stderr that says what happened and what to do; a traceback only with --debug.
@@ -14,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from hub_instructpt.cli import augment, collect, evaluate_synthesizer, inspect, mix, push, render
+from hub_instructpt.cli import augment, collect, evaluate_synthesizer, inspect, mix, push, render, retry, verify
 from hub_instructpt.errors import HubInstructPTError
 from hub_instructpt.version import __version__
 
@@ -28,7 +29,9 @@ app = typer.Typer(
     epilog="With --debug, an error shows where it came from.",
 )
 app.command("augment")(augment.augment)
+app.command("retry")(retry.retry)
 app.command("status")(inspect.status)
+app.command("verify")(verify.verify)
 app.command("card")(inspect.card)
 app.command("render")(render.render)
 app.command("mix")(mix.mix)

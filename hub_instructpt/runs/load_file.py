@@ -1,4 +1,5 @@
-"""How busy the servers of a run are, on disk for whoever asks while it goes on: `.load.json` in its directory.
+"""How busy the servers of a run are, on disk for whoever asks while it goes on: `.load.json` in its directory,
+one for each worker.
 
 Beside the manifest and not in it, because it changes all the while, says nothing of the corpus, and holds addresses of
 servers, which are nobody else's business: it is never pushed.
@@ -18,8 +19,9 @@ from pathlib import Path
 import orjson
 
 from hub_instructpt.engines.load import Load
+from hub_instructpt.runs.share import ALONE, Worker
 
-LOAD_FILE = ".load.json"
+LOAD_FILES = ".load*.json"
 LOOK_SECONDS = 5.0
 
 
@@ -35,19 +37,28 @@ class Clock:
         return (time.process_time() - self.cpu_began) / max(1e-3, time.monotonic() - self.began)
 
 
-def save(folder: Path, loads: Sequence[Load], clock: Clock) -> None:
-    """Write down the loads of a run's servers."""
-    temporary = folder / f"{LOAD_FILE}.tmp"
+def save(folder: Path, loads: Sequence[Load], clock: Clock, worker: Worker = ALONE) -> None:
+    """Write down the loads of a run's servers, as one worker sees them."""
+    path = folder / (".load.json" if worker == ALONE else f".load-{worker.index}-of-{worker.of}.json")
+    temporary = path.with_name(f"{path.name}.tmp")
     told = {"cpu_share": round(clock.cpu_share(), 3), "servers": [load.as_dict() for load in loads]}
     with suppress(OSError):  # whatever is wrong with the disk, the run itself will say it
         temporary.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
-        temporary.replace(folder / LOAD_FILE)
+        temporary.replace(path)
 
 
 def load(folder: Path) -> tuple[list[Load], float]:
-    """The loads of a run's servers, and the share of a core that the client used; none where nothing is known."""
-    try:
-        told = orjson.loads((folder / LOAD_FILE).read_bytes())
-        return [Load.from_dict(one) for one in told["servers"]], float(told["cpu_share"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return [], 0.0
+    """The loads of a run's servers, one for each worker, and the share of a core that the busiest worker used.
+
+    None where nothing is known.
+    """
+    loads: list[Load] = []
+    shares = [0.0]
+    for path in sorted(folder.glob(LOAD_FILES)):
+        try:
+            told = orjson.loads(path.read_bytes())
+            loads += [Load.from_dict(one) for one in told["servers"]]
+            shares.append(float(told["cpu_share"]))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue
+    return loads, max(shares)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from hub_instructpt.runs.manifest import Manifest
+from hub_instructpt.runs.share import ALONE, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,14 @@ class Plan:
         has: whether a shard is to be made here, by its number.
         num_rows: of the whole run, where that is known for sure.
         rows_done: by earlier processes, of the rows that this one would have had to do.
-        is_whole: nobody else makes shards of this run.
+        worker: who makes them; others make other shards of this run.
     """
 
     manifest: Manifest
     has: Callable[[int], bool]
     num_rows: int | None
     rows_done: int = 0
-    is_whole: bool = True
+    worker: Worker = ALONE
 
     def has_row(self, index: int) -> bool:
         """Whether a row of the source belongs to a shard that is to be made."""

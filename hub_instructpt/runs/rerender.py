@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from hub_instructpt.errors import RunDirectoryError, RunError, SettingsError
 from hub_instructpt.rendering import render_example
 from hub_instructpt.rendering.modes import NAMES
+from hub_instructpt.runs.ledger import read_ledger
 from hub_instructpt.runs.locks import only_writer
 from hub_instructpt.runs.manifest import MANIFEST, Manifest, ShardFacts
 from hub_instructpt.runs.same_run import refuse_other_run
@@ -86,5 +87,8 @@ def _render_shard(folder: Path, out: Path, index: int, shard: ShardFacts, seed: 
     example = table.schema.field("examples").type.value_type
     kept = {field.name: field.type for field in example if field.name not in ("context", "pairs")}
     start, stop = shard.source_rows
-    again = OpenShard(index, start, stop, read=True, counts=Counter(shard.counts), rows=rows)
-    return again.seal(out, kept)
+    losses = list(read_ledger(folder, index))
+    again = OpenShard(index, start, stop, read=True, counts=Counter(shard.counts), rows=rows, losses=losses)
+    facts = again.seal(out, kept)
+    facts.retryable = 0  # that is for the run itself to do
+    return facts

@@ -130,7 +130,7 @@ def augment_source(
                 lambda k: worker.has(k) and k not in sealed,
                 known_rows(manifest),
                 sum(sealed.values()),
-                is_whole=worker == ALONE,
+                worker,
             )
 
         budget = FailureBudget(max_failed_share)
@@ -204,7 +204,7 @@ class Run:
                 await asyncio.sleep(load_file.LOOK_SECONDS)
                 loads = loads_of(self.engine)
                 self.progress.loaded(loads)
-                await asyncio.to_thread(load_file.save, self.folder, loads, clock)
+                await asyncio.to_thread(load_file.save, self.folder, loads, clock, self.plan.worker)
 
         watching = asyncio.create_task(watch())
         try:
@@ -212,7 +212,7 @@ class Run:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-            load_file.save(self.folder, loads_of(self.engine), clock)
+            load_file.save(self.folder, loads_of(self.engine), clock, self.plan.worker)
 
     async def _work(self, info: EngineInfo) -> Manifest:
         left = self.plan.rows_left()
@@ -245,7 +245,7 @@ class Run:
 
     def _check_texts(self) -> None:
         """Raise when no row had a text: `datasets` can not load a corpus without rows."""
-        if self.budget.texts or not self.plan.is_whole:
+        if self.budget.texts or self.plan.worker != ALONE:
             return
         why: Counter[str] = Counter()
         for desk in self.desks:
