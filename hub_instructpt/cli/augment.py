@@ -9,7 +9,8 @@ import gc
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from hub_instructpt import cards, hub
 from hub_instructpt.cli.progress import Bar, say
 from hub_instructpt.cli.published import published_command
+from hub_instructpt.cli.push import show_pushed
 from hub_instructpt.cli.stopping import stoppable
 from hub_instructpt.engines import open_engine
 from hub_instructpt.errors import InputError, SettingsError
@@ -102,6 +104,17 @@ def augment(
         ),
     ] = None,
     max_failed_share: Annotated[float, typer.Option(help="Stop when a larger share of the texts fails.")] = 0.05,
+    push_to: Annotated[
+        str | None,
+        typer.Option(help="Push to this dataset repo while the run goes on, and at its end.", metavar="NAMESPACE/NAME"),
+    ] = None,
+    push_config: Annotated[
+        str | None, typer.Option(help="Push as this config, in a folder of its own; others stay.", metavar="NAME")
+    ] = None,
+    private: Annotated[bool | None, typer.Option("--private/--public", help="Visibility of a new repo.")] = None,
+    commit_every: Annotated[
+        int, typer.Option(help="Shards between two commits to it.", min=1, metavar="K")
+    ] = hub.COMMIT_EVERY,
 ) -> None:
     """Augment raw texts with instruction-response pairs.
 
@@ -127,7 +140,12 @@ def augment(
     # again costs a tenth of all work.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    with stoppable() as stop, Bar() as bar:
+    along = None
+    if push_to is not None:
+        along = hub.PushingAlong(
+            out, push_to, commit_every=commit_every, private=private, config_name=push_config, say=say
+        )
+    with stoppable() as stop, Bar() as bar, _pushing(along):
         manifest = augment_source(
             _open_source(source, config, split, revision, text_column, keep, out),
             opened,
@@ -139,13 +157,30 @@ def augment(
             progress=bar,
             license=license,
             command=published_command(source, sys.argv[1:]),
+            on_sealed=along.sealed if along else None,
         )
     card = cards.write_card(out)
     if manifest.finished:
-        _show(manifest, out, card, named=bool(named))
+        _show(manifest, out, card, named=bool(named), pushed=along is not None)
     else:
         done = f"{manifest.rows_sealed:,} rows in {len(manifest.shards):,} shards"
         say(f"Worker {worker} is done. Of the whole run so far: {done}; the last worker finishes it.")
+    if along is not None:
+        show_pushed(along.finish())
+
+
+@contextmanager
+def _pushing(along: hub.PushingAlong | None) -> Iterator[None]:
+    """Push while the block runs; where it fails, send no more."""
+    if along is None:
+        yield
+        return
+    along.begin()
+    try:
+        yield
+    except BaseException:
+        along.stop()
+        raise
 
 
 def _open_source(
@@ -176,7 +211,7 @@ def _tick(bar: tqdm[Any], rows: int) -> None:
     bar.update(rows)
 
 
-def _show(manifest: Manifest, out: Path, card: Path, *, named: bool) -> None:
+def _show(manifest: Manifest, out: Path, card: Path, *, named: bool, pushed: bool) -> None:
     """One augmented text, what came of it all, and what to type next."""
     sample = _sample(out, manifest)
     if sample:
@@ -194,7 +229,8 @@ def _show(manifest: Manifest, out: Path, card: Path, *, named: bool) -> None:
         say(told + (again if any(shard.retryable for shard in manifest.shards) else ""))
     if not named:
         typer.echo("The same with a real engine:  add --engine http://HOST:PORT and another --out")
-    typer.echo(f"Publish it:                   hub-instructpt push {shlex.quote(str(out))} NAMESPACE/NAME")
+    if not pushed:
+        typer.echo(f"Publish it:                   hub-instructpt push {shlex.quote(str(out))} NAMESPACE/NAME")
 
 
 def _sample(out: Path, manifest: Manifest, longest: int = 600) -> str | None:

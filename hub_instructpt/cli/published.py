@@ -9,8 +9,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-LEFT_OUT = ("--out", "--worker")
-"""With their values: where it lay, and how the work was shared out, makes no corpus."""
+LEFT_OUT = ("--out", "--worker", "--push-to", "--push-config", "--commit-every")
+"""With their values: where it lay and went, and how the work was shared out, makes no corpus."""
+FLAGS = ("--debug", "--private", "--public")
+"""Options without a value, which make none either."""
 
 
 def published_command(source: str, arguments: Sequence[str]) -> str:
@@ -28,7 +30,7 @@ def published_command(source: str, arguments: Sequence[str]) -> str:
             shown.append(f"{name}={_published_value(name, value)}")
         elif argument == source:
             shown.append(_published_path(source))
-        elif name not in (*LEFT_OUT, "--debug"):
+        elif name not in (*LEFT_OUT, *FLAGS):
             shown.append(argument)
             option = argument if argument.startswith("--") and not equals else ""
         elif argument in LEFT_OUT:

@@ -32,6 +32,11 @@ def push(
         folder, repo_id, private=private, revision=revision, create_pr=create_pr, config_name=config_name,
         leave_out=leave_out or (),
     )  # fmt: skip
+    show_pushed(pushed, revision)
+
+
+def show_pushed(pushed: hub.Pushed, revision: str | None = None) -> None:
+    """Say where it went, and how it is loaded from there."""
     what = f"commit {pushed.commit[:8]}" if pushed.changed else f"nothing has changed since commit {pushed.commit[:8]}"
     typer.echo(f"{pushed.pull_request or pushed.url} ({what})")
     if pushed.pull_request is None:

@@ -21,28 +21,13 @@ from hub_instructpt.collection.manifest import Collection
 from hub_instructpt.errors import RunDirectoryError, SettingsError
 from hub_instructpt.hub.layout import Layout
 from hub_instructpt.hub.repos import RepoType
+from hub_instructpt.hub.uploads import File, not_as_sealed
 from hub_instructpt.mixing import card as mixture_card
 from hub_instructpt.mixing.manifest import Mixture
-from hub_instructpt.runs.manifest import MANIFEST, Manifest
+from hub_instructpt.runs.manifest import MANIFEST, Manifest, ShardFacts
 
 Kind = Literal["run", "mixture", "collection"]
 FIGURES = "figures"
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file as it is published.
-
-    Attributes:
-        path: below the directory.
-        there: in the repo.
-        num_bytes, sha256: as they were sealed; None where nobody has sealed it.
-    """
-
-    path: Path
-    there: str
-    num_bytes: int | None = None
-    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +101,7 @@ def publication(folder: Path, leave_out: Sequence[str] = (), config: str | None 
     return Publication(
         folder,
         [
-            *(File(Path(each.path), layout.path(each.path), each.num_bytes, each.sha256) for each in manifest.shards),
+            *(shard_file(each, layout) for each in manifest.shards),
             *_figures(folder, layout),
         ],
         manifest.model_dump_json(indent=1) + "\n",
@@ -126,6 +111,11 @@ def publication(folder: Path, leave_out: Sequence[str] = (), config: str | None 
         layout.patterns,
         config,
     )
+
+
+def shard_file(shard: ShardFacts, layout: Layout) -> File:
+    """A sealed shard of a run, as it is published."""
+    return File(Path(shard.path), layout.path(shard.path), shard.num_bytes, shard.sha256)
 
 
 def _figures(folder: Path, layout: Layout) -> list[File]:
@@ -174,8 +164,3 @@ def check_sealed(published: Publication) -> None:
         path = published.folder / file.path
         if not path.is_file() or (file.num_bytes is not None and path.stat().st_size != file.num_bytes):
             raise not_as_sealed(path)
-
-
-def not_as_sealed(path: Path) -> RunDirectoryError:
-    """The error of a file that is not what its manifest says."""
-    return RunDirectoryError(f"{path} is missing or not as it was sealed.", advice="Restore it from a copy.")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,15 +22,15 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hub_instructpt import cards
 from hub_instructpt.errors import HubError
-from hub_instructpt.hub.attempts import Advance, until_through
+from hub_instructpt.hub.attempts import until_through
 from hub_instructpt.hub.failures import check_token, new_api
-from hub_instructpt.hub.publications import File, Publication, check_sealed, not_as_sealed, publication
+from hub_instructpt.hub.layout import Layout
+from hub_instructpt.hub.publications import Publication, check_sealed, publication
 from hub_instructpt.hub.repos import Repo, There, check_repo_id
+from hub_instructpt.hub.uploads import File, Uploads
 from hub_instructpt.runs.files import sha256
 from hub_instructpt.version import __version__
 
-FILES_AT_ONCE = 50
-"""Files that are looked at, hashed and sent before the next ones are."""
 FILES_IN_A_COMMIT = 10_000
 """The Hub takes no more than 25,000."""
 PULL_REQUESTS_LOOKED_AT = 10
@@ -87,7 +87,7 @@ def push(
     doing = f"push to {repo_id}"
     check_token(doing)
     work = Push(new_api(), published, repo_id, private, revision, create_pr)
-    return until_through(doing, work.attempt, work.advance)
+    return until_through(doing, work.attempt, work.repo.advance)
 
 
 class Push:
@@ -102,12 +102,12 @@ class Push:
         private: bool | None = None,
         revision: str | None = None,
         create_pr: bool = False,
+        uploads: Uploads | None = None,
     ) -> None:
         self.api, self.published, self.private, self.create_pr = api, published, private, create_pr
-        self.advance = Advance()
-        self.repo = Repo(api, repo_id, published.repo_type, revision, self.advance)
+        self.repo = uploads.repo if uploads else Repo(api, repo_id, published.repo_type, revision)
+        self.uploads = uploads or Uploads(api, self.repo, published.folder, create_pr=create_pr)
         self.sent = False
-        self._arrived: dict[str, CommitOperationAdd] = {}
 
     def attempt(self) -> Pushed:
         """Read what is there, send what is not, commit."""
@@ -117,7 +117,7 @@ class Push:
             return earlier
         if not plan.changes:
             return self._pushed(there.commit, self.sent)
-        return self._commit(there, [*self._send(plan.files), *plan.rest])
+        return self._commit(there, list(self.uploads.send(plan.files)), plan.rest)
 
     def _pushed(self, commit: str, changed: bool, pull_request: str | None = None) -> Pushed:
         config = self.published.config
@@ -129,7 +129,7 @@ class Push:
         """What makes the repo hold this directory and nothing of an earlier one. What is there is not sent again."""
         published, layout = self.published, self.published.layout
         manifest, card = self.repo.read(layout.manifest, there), self.repo.read(CARD, there)
-        self._refuse_foreign(there, manifest)
+        refuse_foreign(self.repo, layout, there, manifest, published.read)
         earlier = cards.read_card(published.folder) if card is None else cards.decode_card(card)
         new_card = published.card(self.repo.repo_id, earlier).encode()
         new_manifest = published.manifest.encode()
@@ -154,66 +154,17 @@ class Push:
             and (self.published.layout.is_ours(path) or (path.startswith(figures) and path in shown))
         ]
 
-    def _refuse_foreign(self, there: There, manifest: bytes | None) -> None:
-        layout, repo_id = self.published.layout, self.repo.repo_id
-        if is_manifest(manifest):
-            for pattern in self.published.read:
-                found = [path for path in there.files if fnmatch.fnmatch(path, pattern)]
-                strange = [path for path in found if not layout.is_ours(path)]
-                if strange:
-                    raise HubError(
-                        f"{repo_id} holds {strange[0]}, which is no shard but would be read as one.",
-                        advice=f"Remove it there, or give it a name that does not match {pattern}.",
-                    )
-            return
-        if foreign := layout.foreign(there.files):
-            where = f" in the folder {layout.config}" if layout.config else ""
-            raise HubError(
-                f"{repo_id} holds another dataset{where}, which was not pushed by hub-instructpt ({foreign[0]}).",
-                advice="Give the name of a new repo, or remove the files there.",
-            )
-
     # -- doing it
 
-    def _send(self, files: Sequence[File]) -> Iterator[CommitOperationAdd]:
-        """Make every file arrive, a few at a time; gives what puts them into a commit."""
-        for start in range(0, len(files), FILES_AT_ONCE):
-            group = files[start : start + FILES_AT_ONCE]
-            fresh = [file for file in group if file.there not in self._arrived]
-            additions = [self._addition(file) for file in fresh]
-            if additions:
-                self.api.preupload_lfs_files(
-                    self.repo.repo_id, additions, repo_type=self.repo.repo_type, revision=self.repo.revision,
-                    create_pr=self.create_pr, free_memory=False,
-                )  # fmt: skip
-                self._arrived |= {file.there: addition for file, addition in zip(fresh, additions, strict=True)}
-                self.advance.steps += 1
-            yield from (self._arrived[file.there] for file in group)
-
-    def _addition(self, file: File) -> CommitOperationAdd:
-        path = self.published.folder / file.path
-        try:
-            addition = CommitOperationAdd(file.there, path)
-        except (OSError, ValueError):
-            raise not_as_sealed(path) from None
-        if file.sha256 is not None and addition.upload_info.sha256.hex() != file.sha256:
-            raise not_as_sealed(path)
-        return addition
-
-    def _commit(self, there: There, operations: list[Operation]) -> Pushed:
+    def _commit(self, there: There, shards: list[CommitOperationAdd], last: list[Operation]) -> Pushed:
         """Make the commit. Where it is more than the Hub takes at once, shards go before, and what names them last."""
         summary = f"{self.published.summary} (hub-instructpt {__version__})"
-        shards = [each for each in operations if each.path_in_repo in self._arrived]
-        last = [each for each in operations if each.path_in_repo not in self._arrived]
         room = max(FILES_IN_A_COMMIT - len(last), 1)
         parts = [shards[at : at + room] for at in range(0, len(shards), room)] or [[]]
         parent, revision, pull_request = there.commit, self.repo.revision, None
         for number, part in enumerate(parts, 1):
             whole = number == len(parts)
             self.sent = True  # everything but the commit itself can be done twice without a trace
-            for each in part:
-                if hasattr(each, "_remote_oid"):  # what it said of the branch was true some time ago
-                    each._remote_oid = None
             made = self.api.create_commit(
                 self.repo.repo_id,
                 [*part, *(last if whole else [])],
@@ -223,6 +174,7 @@ class Push:
                 parent_commit=parent,
                 commit_message=summary if len(parts) == 1 else f"{summary} (part {number} of {len(parts)})",
             )
+            self.uploads.committed(part)
             parent = made.oid
             if made.pr_revision:
                 revision, pull_request = made.pr_revision, made.pr_url
@@ -251,6 +203,30 @@ class _Plan:
     @property
     def changes(self) -> bool:
         return bool(self.files or self.rest)
+
+
+def refuse_foreign(repo: Repo, layout: Layout, there: There, manifest: bytes | None, read: Sequence[str]) -> None:
+    """Raise HubError where a repo holds something else in the place where a directory goes.
+
+    Args:
+        manifest: the one that is in that place.
+        read: patterns of the files that the configs of the directory read.
+    """
+    if is_manifest(manifest):
+        for pattern in read:
+            strange = [path for path in there.files if fnmatch.fnmatch(path, pattern) and not layout.is_ours(path)]
+            if strange:
+                raise HubError(
+                    f"{repo.repo_id} holds {strange[0]}, which is no shard but would be read as one.",
+                    advice=f"Remove it there, or give it a name that does not match {pattern}.",
+                )
+        return
+    if foreign := layout.foreign(there.files):
+        where = f" in the folder {layout.config}" if layout.config else ""
+        raise HubError(
+            f"{repo.repo_id} holds another dataset{where}, which was not pushed by hub-instructpt ({foreign[0]}).",
+            advice="Give the name of a new repo, or remove the files there.",
+        )
 
 
 def is_manifest(content: bytes | None) -> bool:
