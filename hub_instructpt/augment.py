@@ -4,8 +4,9 @@
 
 Keeps true: row for row; a row whose text is missing or failed gets no pairs, and the others are not touched by it.
 The same settings, model and package version give the same fingerprint in any process, so that `map` finds its cache;
-any other of them gives another. The server's address is no part of it: results do not depend on it.
-Does not know files, shards or cards.
+any other of them gives another. The server's address is no part of it: results do not depend on it. What was answered
+is kept on disk (answers/), so that a map which died asks only for what is missing.
+Does not know shards or cards.
 """
 
 from __future__ import annotations
@@ -18,18 +19,22 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import xxhash
 
 from hub_instructpt import background
+from hub_instructpt.answers import DEFAULT_MAX_BYTES, CachedEngine
 from hub_instructpt.engines import EngineSpec, open_engine
 from hub_instructpt.engines.base import Engine
-from hub_instructpt.errors import EngineError, InputError
+from hub_instructpt.errors import EngineError, InputError, SettingsError
 from hub_instructpt.records import PAIRS_TYPE, PROMPT_FORMAT, SamplingParams, whole_text
 from hub_instructpt.synthesis import FailureBudget, Synthesis, Synthesizer
 from hub_instructpt.version import __version__
+
+LEAST_JOURNAL_BYTES = 2**20
 
 TYPES = {"pairs": PAIRS_TYPE, "example_id": pa.string(), "shot_index": pa.int32()}
 
@@ -48,6 +53,9 @@ class Augment:
         max_new_tokens: token limit of a completion.
         temperature, top_p: sampling; greedy by default.
         max_failed_share: stop with an error when more than this share of the texts fails.
+        journal: keep completions under the Hugging Face cache, so that the same call again, in any process, asks only
+            for what is missing. A folder keeps them there instead; False keeps none.
+        journal_max_bytes: bound on everything kept there, of all models; the oldest goes first.
         engine_options: keyword arguments of the engine: `api_key`, `concurrency`, `timeout_seconds`, `model`,
             `max_total_tokens`, `wake_seconds`, …
 
@@ -65,6 +73,8 @@ class Augment:
         temperature: float = 0.0,
         top_p: float = 1.0,
         max_failed_share: float = 0.05,
+        journal: bool | str | os.PathLike[str] = True,
+        journal_max_bytes: int = DEFAULT_MAX_BYTES,
         **engine_options: Any,
     ) -> None:
         self.engine = engine if isinstance(engine, str) or not isinstance(engine, Sequence) else list(engine)
@@ -72,9 +82,15 @@ class Augment:
         self.num_shots = num_shots
         self.sampling = SamplingParams(max_new_tokens, temperature, top_p)
         self.max_failed_share = max_failed_share
+        if journal_max_bytes < LEAST_JOURNAL_BYTES:
+            raise SettingsError(
+                f"journal_max_bytes must be at least {LEAST_JOURNAL_BYTES:,}, not {journal_max_bytes:,}.",
+                advice="journal=False keeps nothing.",
+            )
+        self.journal, self.journal_max_bytes = journal, journal_max_bytes
         self.engine_options = engine_options
         self._model: dict[str, Any] | None = None
-        self._here: tuple[int, Synthesizer, FailureBudget] | None = None
+        self._here: tuple[int, Synthesizer, FailureBudget, CachedEngine | None] | None = None
         self._synthesizer()  # wrong settings are an error here, not hours later in a worker
         _register_fingerprint()
 
@@ -119,10 +135,14 @@ class Augment:
         accepted = [whole_text(texts[i])[0] for i in rows]
         outcomes = [Synthesis() for _ in texts]
         ids = [_digest([str(text)]) for text in texts]
-        synthesizer, budget = self._synthesizer()
+        synthesizer, budget, cache = self._synthesizer()
         at = 0
-        # Closed here when the budget is spent: else what is in flight would go on until somebody collects the garbage.
-        async with contextlib.aclosing(synthesizer.stream(_chains(accepted, self.num_shots))) as chains:
+        async with contextlib.AsyncExitStack() as stack:
+            if cache is not None:
+                stack.push_async_callback(cache.flush)  # what was answered stays, whatever becomes of this batch
+            # Closed when the budget is spent: else what is in flight would go on until somebody collects the garbage.
+            chains = synthesizer.stream(_chains(accepted, self.num_shots))
+            await stack.enter_async_context(contextlib.aclosing(chains))
             async for chain in chains:
                 start = at
                 for outcome in chain:
@@ -145,26 +165,40 @@ class Augment:
             "shot_index": [outcome.shot_index for outcome in outcomes],
         }
 
-    def _synthesizer(self) -> tuple[Synthesizer, FailureBudget]:
-        """The synthesizer of this process: connections and models do not survive a fork."""
+    def _synthesizer(self) -> tuple[Synthesizer, FailureBudget, CachedEngine | None]:
+        """The synthesizer of this process: connections, models and open files do not survive a fork."""
         if self._here is None or self._here[0] != os.getpid():
             # An engine that was given as an object is copied: its connections stay with whoever gave it.
             spec = self.engine if isinstance(self.engine, str | list) else copy.copy(self.engine)
             engine = open_engine(spec, **self.engine_options)
+            cache = None
+            if self.journal:
+                folder = None if self.journal is True else Path(self.journal).expanduser()
+                engine = cache = CachedEngine(engine, folder, self.journal_max_bytes)
             weakref.finalize(self, _close, engine, os.getpid())
             self._here = (
                 os.getpid(),
                 Synthesizer(engine, self.sampling, self.num_shots),
                 FailureBudget(self.max_failed_share),
+                cache,
             )
-        return self._here[1], self._here[2]
+        return self._here[1:]
+
+    def begin_call(self) -> None:
+        """With a temperature, equal texts within one call are different draws, and the same call again has the same.
+
+        `Dataset.map` begins one. An `IterableDataset` does not: each time it is gone through, it draws anew.
+        """
+        cache = self._here[3] if self._here is not None and self._here[0] == os.getpid() else None
+        if cache is not None:
+            cache.begin_call()
 
     # -- identity: what `map` caches by, and what travels to its workers -------------------------------------------
 
     def identity(self) -> dict[str, Any]:
         """Everything that results depend on, and nothing else. Asks the engine for its model once."""
         if self._model is None:
-            synthesizer, _ = self._synthesizer()
+            synthesizer, *_ = self._synthesizer()
             try:
                 info = background.run(synthesizer.engine.connect())
             except EngineError:
@@ -281,6 +315,7 @@ def _register_fingerprint() -> None:
         return
 
     def save(pickler: Any, augment: Augment) -> None:
+        augment.begin_call()  # `map` hashes its function before it begins
         pickler.save_reduce(_Fingerprint, (augment.identity(),), obj=augment)
 
     _dill.Pickler.dispatch[Augment] = save

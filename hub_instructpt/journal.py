@@ -3,7 +3,7 @@
     {checksum}\t{"key": …, "text": …, "finish_reason": …, "prompt_tokens": …, "generated_tokens": …}\n
 
 One line an answer, keyed by a digest of its prompt; the file belongs to one model and one way of sampling, which is
-its owner's business. Many answers share one fsync (a group commit), at most 50 ms or 64 answers apart.
+its owner's business. Many answers share one fsync, at most 50 ms or 64 answers apart (appending.py).
 
 Keeps true: `complete` returns only what is on disk. A line that was torn by a crash, or damaged since, is left out and
 counted; its prompt is asked again, and no other. One process writes to a file.
@@ -14,20 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import orjson
 import xxhash
 
+from hub_instructpt.appending import Appender
 from hub_instructpt.engines.base import Engine, pinned
 from hub_instructpt.errors import RunError
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
-
-COMMIT_SECONDS = 0.05
-COMMIT_ANSWERS = 64
 
 _log = logging.getLogger("hub_instructpt")
 
@@ -46,13 +42,7 @@ class Journal:
         self.path = path
         self.damaged = 0
         self._answers = dict(self._read())
-        self._file: int | None = None
-        self._buffer: list[bytes] = []
-        self._waiting: list[asyncio.Future[None]] = []  # one for each answer in the buffer
-        self._committer: asyncio.Task[None] | None = None
-        self._full = asyncio.Event()
-        # fsync waits for the disk; in a thread of its own it holds up neither requests nor other file work.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._appender = Appender(path)
         if self.damaged:
             _log.warning("%d damaged lines of the journal are left out; their prompts are asked again.", self.damaged)
 
@@ -68,67 +58,34 @@ class Journal:
         """
         key = key_of(prompt)
         self._answers[key] = completion
-        self._buffer.append(_line(key, completion))
-        if not self._waiting:
-            self._committer = asyncio.create_task(self._commit())
         # A future of its own: whoever is cancelled while waiting must not take the commit of the others along.
         committed = asyncio.get_running_loop().create_future()
-        self._waiting.append(committed)
-        if len(self._buffer) >= COMMIT_ANSWERS:
-            self._full.set()
+
+        def told(at: int | OSError) -> None:
+            if committed.done():
+                return
+            if isinstance(at, OSError):
+                committed.set_exception(self._refused(at))
+            else:
+                committed.set_result(None)
+
+        self._appender.add(line_of(key, completion), told)
         await committed
+
+    def _refused(self, error: OSError) -> RunError:
+        return RunError(
+            f"{self.path} can not be written: {error.strerror or error}.",
+            advice="Make room or mend the folder, then run the same again: what is written is not asked again.",
+        )
 
     async def aclose(self) -> None:
         """Commit what is buffered, and close the file."""
-        self._full.set()
-        if self._committer is not None:
-            await asyncio.gather(self._committer, return_exceptions=True)
-        self._thread.shutdown(wait=True)
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        await self._appender.aclose()
 
     async def remove(self) -> None:
         """Close the file and delete it: everything in it is kept elsewhere by now."""
         await self.aclose()
         self.path.unlink(missing_ok=True)
-
-    # -- writing ---------------------------------------------------------------------------------------------------
-
-    async def _commit(self) -> None:
-        try:
-            async with asyncio.timeout(COMMIT_SECONDS):
-                await self._full.wait()
-        except TimeoutError:
-            pass
-        self._full.clear()
-        # From here on answers belong to the next commit.
-        lines, self._buffer = b"".join(self._buffer), []
-        waiting, self._waiting = self._waiting, []
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._append, lines)
-        except OSError as error:
-            failure = RunError(
-                f"{self.path} can not be written: {error.strerror or error}.",
-                advice="Make room or mend the folder, then run the same again: what is written is not asked again.",
-            )
-            for committed in waiting:
-                if not committed.done():
-                    committed.set_exception(failure)
-        else:
-            for committed in waiting:
-                if not committed.done():
-                    committed.set_result(None)
-
-    def _append(self, lines: bytes) -> None:
-        if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            # A line torn by a crash ends here, so that the first new one begins at a line's beginning.
-            lines = b"\n" + lines if os.fstat(self._file).st_size else lines
-        while lines:
-            lines = lines[os.write(self._file, lines) :]
-        os.fsync(self._file)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -142,7 +99,7 @@ class Journal:
             for line in stream:
                 if not line.strip():
                     continue
-                answer = _believed(line)
+                answer = believed(line)
                 if answer is None:
                     self.damaged += 1
                 else:
@@ -187,7 +144,8 @@ def key_of(prompt: str) -> str:
     return xxhash.xxh3_128_hexdigest(prompt.encode())
 
 
-def _line(key: str, completion: Completion) -> bytes:
+def line_of(key: str, completion: Completion) -> bytes:
+    """The line of an answer. Its body begins with its key, so that an index finds it without reading JSON."""
     body = orjson.dumps(
         {
             "key": key,
@@ -200,7 +158,8 @@ def _line(key: str, completion: Completion) -> bytes:
     return b"%s\t%s\n" % (xxhash.xxh3_64_hexdigest(body).encode(), body)
 
 
-def _believed(line: bytes) -> tuple[str, Completion] | None:
+def believed(line: bytes) -> tuple[str, Completion] | None:
+    """The key and the answer of a line; None for one that was torn or damaged."""
     checksum, _, body = line.rstrip(b"\n").partition(b"\t")
     if not line.endswith(b"\n") or xxhash.xxh3_64_hexdigest(body).encode() != checksum:
         return None

@@ -51,6 +51,14 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def kept_answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of kept answers for this test alone: what another test was answered must be asked again."""
+    with tempfile.TemporaryDirectory(dir=_HOME, ignore_cleanup_errors=True) as assets:
+        monkeypatch.setenv("HF_ASSETS_CACHE", assets)
+        yield Path(assets) / "hub-instructpt" / "answers"
+
+
 @pytest.fixture(scope="session")
 def tgi_server() -> Iterator[str]:
     """URL of a TGI double whose completions come from the tiny synthesizer."""

@@ -284,9 +284,9 @@ def test_a_server_that_is_not_there_is_told_quickly(num_proc: int | None) -> Non
 
 def test_workers_give_the_same_as_one_process_before_and_after_the_parents_own_use(tgi: str) -> None:
     ds = Dataset.from_dict({"text": texts(4)})
-    fresh = Augment(tgi, max_new_tokens=NEW_TOKENS)
+    fresh = Augment(tgi, max_new_tokens=NEW_TOKENS, journal=False)
     by_two = ds.map(fresh, batched=True, num_proc=2, load_from_cache_file=False)
-    used = Augment(tgi, max_new_tokens=NEW_TOKENS)
+    used = Augment(tgi, max_new_tokens=NEW_TOKENS, journal=False)
     alone = ds.map(used, batched=True, load_from_cache_file=False)
     by_two_later = ds.map(used, batched=True, num_proc=2, load_from_cache_file=False)
     assert by_two.to_dict() == alone.to_dict() == by_two_later.to_dict()

@@ -417,11 +417,13 @@ def test_map_finds_its_cache_and_forks_with_a_server_that_was_found_out(
 
     source = write_jsonl(tmp_path / "rows.jsonl", topics(6, 200))
     rows = load_dataset("json", data_files=str(source), split="train", cache_dir=str(tmp_path / "cache"))
-    first = rows.map(Augment(url, max_new_tokens=60), batched=True)
+    first = rows.map(Augment(url, max_new_tokens=60, journal=False), batched=True)
     assert asked() == 6
-    again = rows.map(Augment(f"{url}/v1", max_new_tokens=60), batched=True)
+    again = rows.map(Augment(f"{url}/v1", max_new_tokens=60, journal=False), batched=True)
     assert asked() == 6
-    forked = rows.map(Augment(url, max_new_tokens=60), batched=True, num_proc=2, load_from_cache_file=False)
+    forked = rows.map(
+        Augment(url, max_new_tokens=60, journal=False), batched=True, num_proc=2, load_from_cache_file=False
+    )
     assert asked() == 12
     assert first.to_dict() == again.to_dict() == forked.to_dict()
     assert any(first["pairs"])

@@ -21,8 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub_instructpt.appending import COMMIT_LINES
 from hub_instructpt.errors import RunError
-from hub_instructpt.journal import COMMIT_ANSWERS, Journal, JournaledEngine
+from hub_instructpt.journal import Journal, JournaledEngine
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
 from hub_instructpt.runs.manifest import Manifest
 from tests.conftest import environment, run_cli, topics, write_jsonl
@@ -87,7 +88,7 @@ def test_many_answers_share_one_fsync(tmp_path: Path, monkeypatch: pytest.Monkey
     synced = []
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(handle), real(handle)))
-    write(tmp_path / "j.jsonl", {f"p{i}": Completion("x") for i in range(10 * COMMIT_ANSWERS)})
+    write(tmp_path / "j.jsonl", {f"p{i}": Completion("x") for i in range(10 * COMMIT_LINES)})
     assert 1 <= len(synced) <= 11
 
 

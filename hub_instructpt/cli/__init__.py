@@ -1,7 +1,7 @@
 """The command line: thin words around the rooms below.
 
     hub-instructpt augment SOURCE --out DIR    status DIR    verify DIR    retry DIR    card DIR
-    hub-instructpt render DIR --out DIR2
+    hub-instructpt render DIR --out DIR2    cache [--clear]
     hub-instructpt mix PART… --out DIR         collect NAME… --out DIR    push DIR NAMESPACE/NAME
 
 Keeps true: an error is one line on stderr that says what happened and what to do; a traceback only with --debug.
@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from hub_instructpt.cli import augment, collect, evaluate_synthesizer, inspect, mix, push, render, retry, verify
+from hub_instructpt.cli import augment, cache, collect, evaluate_synthesizer, inspect, mix, push, render, retry, verify
 from hub_instructpt.errors import HubInstructPTError
 from hub_instructpt.version import __version__
 
@@ -38,6 +38,7 @@ app.command("mix")(mix.mix)
 app.command("collect")(collect.collect)
 app.command("evaluate-synthesizer")(evaluate_synthesizer.evaluate_synthesizer)
 app.command("push")(push.push)
+app.command("cache")(cache.cache)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,224 @@
+"""An engine with a memory: what it answered before, to whichever process, it is not asked again.
+
+    complete    key of the prompt ─► index (index.py), or the engine within ─► a segment (segments.py, appending.py)
+
+Keeps true: an answer that was committed (at most 50 ms after it came, and at the end of every batch) is never asked
+for again with the same model, revision and sampling. Nothing about the cache is ever an error: a folder that can not
+be read or written is told once, and the work goes on without it. The engine within decides everything else.
+Does not know texts or pairs; no prompt is ever written.
+
+With a temperature, equal prompts are draws: the second time that one process asks it within a call it gets a draw of
+its own, and the same call again gets the same draws.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from hub_instructpt.answers import segments
+from hub_instructpt.answers.index import Index
+from hub_instructpt.appending import Appender
+from hub_instructpt.engines.base import Engine, pinned
+from hub_instructpt.journal import key_of, line_of
+from hub_instructpt.records import Completion, EngineInfo, SamplingParams
+
+_log = logging.getLogger("hub_instructpt")
+_warned: set[str] = set()
+
+
+class CachedEngine:
+    """An engine whose answers are kept, from call to call.
+
+    Args:
+        engine: who is asked for what is not there.
+        root: the folder of answers; by default the one under the Hugging Face cache.
+        max_bytes: bound on everything in that folder.
+
+    Closing it closes the engine within, too.
+    """
+
+    def __init__(
+        self, engine: Engine, root: Path | None = None, max_bytes: int = segments.DEFAULT_MAX_BYTES,
+        books: _Books | None = None,
+    ) -> None:  # fmt: skip
+        self.engine = engine
+        self._books = books or _Books(root or segments.default_folder(), max_bytes)
+
+    def __getattr__(self, name: str) -> Any:
+        # What some engines offer and others do not: `capacity`, `loads`.
+        if name.startswith("_") or name == "engine":
+            raise AttributeError(name)
+        return getattr(self.engine, name)
+
+    async def connect(self) -> EngineInfo:
+        return await self.engine.connect()
+
+    async def complete(self, prompt: str, sampling: SamplingParams) -> Completion:
+        book = self._books.known.get(sampling) or await self._books.open(await self.engine.connect(), sampling)
+        key = book.key(prompt)
+        known = book.index.find(key)
+        if known is not None:
+            return known
+        completion = await self.engine.complete(prompt, sampling)
+        await book.put(key, completion)
+        return completion
+
+    async def count_tokens(self, text: str) -> int:
+        return await self.engine.count_tokens(text)
+
+    def pinned(self) -> Engine:
+        """For one chain: the engine within stays with one server, where it has several."""
+        engine = pinned(self.engine)
+        return self if engine is self.engine else CachedEngine(engine, books=self._books)
+
+    def begin_call(self) -> None:
+        """What is asked from now on is a call of its own: it gets the draws of the same call before."""
+        for book in list(self._books.known.values()):
+            book.asked.clear()
+
+    async def flush(self) -> None:
+        """Commit what was answered so far."""
+        for book in list(self._books.known.values()):
+            await book.flush()
+
+    async def aclose(self) -> None:
+        await self._books.aclose()
+        await self.engine.aclose()
+
+
+class _Books:
+    """The books of one process, by sampling."""
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self.root, self.max_bytes = root, max_bytes
+        self.known: dict[SamplingParams, _Book] = {}
+        self._opening = asyncio.Lock()
+
+    async def open(self, info: EngineInfo, sampling: SamplingParams) -> _Book:
+        async with self._opening:
+            if sampling not in self.known:
+                book = _Book(self.root, self.max_bytes, segments.owner(info, sampling), sampling.greedy)
+                if segments.is_known(info):
+                    await asyncio.to_thread(book.read)
+                else:
+                    book.give_up("the server does not tell its model")
+                self.known[sampling] = book
+            return self.known[sampling]
+
+    async def aclose(self) -> None:
+        books, self.known = list(self.known.values()), {}
+        for book in books:
+            await book.aclose()
+
+
+class _Book:
+    """The answers of one owner: the index of all of them, and the segment that this process adds to."""
+
+    def __init__(self, root: Path, max_bytes: int, owned: dict[str, Any], greedy: bool) -> None:
+        self.index = Index()
+        self.asked: Counter[bytes] = Counter()
+        self._root, self._max_bytes, self._owned, self._greedy = root, max_bytes, owned, greedy
+        self._writing = True
+        self._segment: segments.Segment | None = None
+        self._appender: Appender | None = None
+        self._turning = asyncio.Lock()
+        self._turn: asyncio.Task[None] | None = None
+
+    def read(self) -> None:
+        """Index what all processes have written so far."""
+        try:
+            self.index.read(segments.folder_of(self._root, self._owned))
+        except OSError as error:
+            self.give_up(_told_by(error))
+        if self.index.damaged:
+            _log.info("%d damaged lines of kept answers are left out.", self.index.damaged)
+
+    def key(self, prompt: str) -> str:
+        if self._greedy:
+            return key_of(prompt)
+        encoded = prompt.encode()
+        digest = xxhash.xxh3_128_digest(encoded)
+        draw = self.asked[digest]
+        self.asked[digest] = draw + 1
+        return xxhash.xxh3_128_hexdigest(encoded, seed=draw)
+
+    async def put(self, key: str, completion: Completion) -> None:
+        """Write an answer down with the next commit. Never fails."""
+        if self._segment is None:
+            await self._begin_segment()
+        segment, appender = self._segment, self._appender
+        if not self._writing or segment is None or appender is None:
+            return
+        line = line_of(key, completion)
+        appender.add(line, partial(self._told, key, segment.path))
+        segment.room -= len(line)
+        if segment.room <= 0 and (self._turn is None or self._turn.done()):
+            self._turn = asyncio.create_task(self._next_segment(segment))
+
+    async def flush(self) -> None:
+        if self._turn is not None:
+            await asyncio.gather(self._turn, return_exceptions=True)
+        if self._appender is not None:
+            await self._appender.flush()
+
+    async def aclose(self) -> None:
+        if self._turn is not None:
+            await asyncio.gather(self._turn, return_exceptions=True)
+        async with self._turning:
+            await self._end(self._appender, self._segment)
+            self._appender = self._segment = None
+        self.index.close()
+
+    # -- within ------------------------------------------------------------------------------------------------------
+
+    def _told(self, key: str, path: Path, at: int | OSError) -> None:
+        if isinstance(at, OSError):
+            self.give_up(_told_by(at))
+        else:
+            self.index.add(key, path, at)
+
+    async def _begin_segment(self) -> None:
+        async with self._turning:
+            if self._segment is not None or not self._writing:
+                return
+            try:
+                segment = await asyncio.to_thread(segments.take, self._root, self._owned, self._max_bytes)
+            except (OSError, NotImplementedError, RuntimeError) as error:  # file systems refuse locks in many ways
+                self.give_up(_told_by(error))
+            else:
+                self._appender = Appender(segment.path, create=False)
+                self._segment = segment
+
+    async def _next_segment(self, full: segments.Segment) -> None:
+        """Go on in another segment, so that the oldest answers can go in parts."""
+        async with self._turning:
+            appender, self._appender, self._segment = self._appender, None, None
+            await self._end(appender, full)
+        await self._begin_segment()
+
+    async def _end(self, appender: Appender | None, segment: segments.Segment | None) -> None:
+        if appender is not None:
+            await appender.aclose()
+        if segment is not None:
+            segment.release()
+
+    def give_up(self, why: str) -> None:
+        """Write nothing more, and say so once in this process."""
+        self._writing = False
+        if why not in _warned:
+            _warned.add(why)
+            _log.warning(
+                "Answers are not kept from here on: %s (%s). The work goes on; journal=False does without them.",
+                why, self._root,
+            )  # fmt: skip
+
+
+def _told_by(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
