@@ -32,7 +32,7 @@ def cache(
         raise RunError(f"{root} can not be read: {error.strerror or error}.") from None
     if json:
         facts = {"folder": str(root), "bytes": sum(one.bytes for one in held), "held": held}
-        typer.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_DATACLASS))
+        typer.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
         return
     segments, written = sum(one.segments for one in held), sum(one.being_written for one in held)
     lines = [
@@ -56,7 +56,7 @@ def _clear(root: Path, json: bool) -> None:
             f"{root} can not be cleared: {error.strerror or error}.", advice="See whose folder it is, and delete it."
         ) from None
     if json:
-        typer.echo(orjson.dumps({"folder": str(root), "freed_bytes": freed, "still_being_written": stay}))
+        typer.echo(orjson.dumps({"folder": str(root), "freed_bytes": freed, "still_being_written": stay}).decode())
         return
     typer.echo(f"{_size(freed)} freed in {root}.")
     if stay:
