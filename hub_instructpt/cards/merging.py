@@ -149,6 +149,8 @@ def merge_metadata(
     gone = [config.get("config_name", CONFIG) for config in _dicts(theirs.get("configs")) if stale(config)]
     for key in ("configs", "dataset_info"):
         merged[key] = _in_place(_dicts(theirs.get(key)), ours.get(key, []), gone)
+    if len(merged["dataset_info"]) > 1:  # in a list, each must say whose it is; a default config by itself need not
+        merged["dataset_info"] = [{"config_name": CONFIG, **info} for info in merged["dataset_info"]]
     rows = [_rows(info) for info in merged["dataset_info"]]
     if len(merged["dataset_info"]) > len(ours.get("dataset_info", ())) and "size_categories" in ours:
         merged["size_categories"] = [size_category(sum(rows))]

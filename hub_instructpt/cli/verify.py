@@ -15,9 +15,20 @@ from hub_instructpt.runs.verify import verify as verify_run
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A directory of a run or a collection.")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="DIR|NAMESPACE/NAME", help="A directory of a run or a collection, or a dataset repo."),
+    ],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a repo.")] = None,
 ) -> None:
-    """Check every file, row and count against the manifest. Changes nothing."""
+    """Check every file, row and count against the manifest. Changes nothing.
+
+    Of a repo on the Hub, everything is downloaded, a file at a time.
+    """
+    folder = Path(target).expanduser()
+    if not folder.exists() and target.count("/") == 1 and not target.startswith((".", "/", "~")):
+        _verify_repo(target, revision)
+        return
     kind = hub.kind_of(folder)
     if kind == "mixture":
         raise SettingsError(f"{folder} is a mixture: `verify` knows runs and collections.")
@@ -42,3 +53,21 @@ def verify(
             advice="For a run, the same `hub-instructpt augment` again makes damaged shards anew.",
         )
     typer.echo(f"{seen}: everything is as the manifest says.")
+
+
+def _verify_repo(repo_id: str, revision: str | None) -> None:
+    with tqdm(desc="Checking", unit="B", unit_scale=True, leave=False, mininterval=0.5, disable=None) as bar:
+
+        def tick(num_bytes: int) -> None:
+            bar.update(num_bytes)
+
+        found = hub.verify_repo(repo_id, revision, tick)
+    for line in found.findings:
+        typer.echo(line)
+    if found.findings:
+        raise RunError(
+            f"{len(found.findings):,} things in {repo_id} are not as its manifest says.",
+            advice="`hub-instructpt push` of the directory again puts them right.",
+        )
+    seen = f"{found.files:,} files, {found.rows:,} rows, {found.num_bytes:,} bytes of {repo_id}"
+    typer.echo(f"{seen} at commit {found.commit[:8]}: everything is as the manifest says.")

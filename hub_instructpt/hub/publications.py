@@ -56,6 +56,17 @@ class Publication:
     config: str | None = None
     repo_type: RepoType = "dataset"
 
+    def first_card(self) -> str | None:
+        """The card in the directory, which is what a first push builds on: somebody may have written there."""
+        card = cards.read_card(self.folder)
+        if card is None or self.layout.config is None:
+            return card
+        metadata, body = cards.split_card(card)
+        for key in ("configs", "dataset_info"):  # by itself the directory is a default config
+            metadata.pop(key, None)
+        body = body.replace(cards.begin(), cards.begin(self.layout.config))
+        return cards.page(metadata, body.replace(cards.end(), cards.end(self.layout.config)))
+
 
 def kind_of(folder: Path) -> Kind:
     """What a directory holds; a run, where that can not be told."""

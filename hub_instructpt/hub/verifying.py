@@ -7,12 +7,14 @@ Does not know what makes a pair a good one.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,16 +32,48 @@ from hub_instructpt.hub.repos import Repo, There, check_repo_id
 from hub_instructpt.mixing.manifest import Mixture
 from hub_instructpt.runs.files import sha256
 from hub_instructpt.runs.manifest import Manifest
+from hub_instructpt.runs.verify import faults_between_shards, faults_in_shard
+
+
+class Named(Protocol):
+    """A file as a manifest names it."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def num_bytes(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def num_rows(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a manifest says of a file of the repo. `num_rows` is None where it holds none."""
+    """What a manifest says of a file.
+
+    Attributes:
+        path: in the directory that was pushed.
+        there: in the repo.
+        num_rows: None where it holds none.
+        check: looks deeper into the file, which lies at `path` below the folder that it is given.
+    """
 
     path: str
+    there: str
     num_bytes: int
     sha256: str
     num_rows: int | None
+    check: Callable[[Path], Iterator[str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """A manifest: what it claims of files and of the rows of each config, and what is wrong with itself."""
+
+    claims: list[Claim]
+    configs: dict[str, int]
+    faults: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -90,17 +124,18 @@ def verify_repo(
     rows: dict[str, int] = {}
     for layout, content in found.items():
         try:
-            claims, configs = _claims(content or b"", layout)
+            book = _opened(content or b"", layout)
         except ValidationError as error:
-            done.findings.append(f"{layout.manifest} is damaged or of another version ({error.error_count()} faults)")
+            done.findings.append(f"{layout.manifest}: damaged or of another version ({error.error_count()} faults)")
             continue
-        rows |= configs
-        named = {claim.path for claim in claims}
-        for path in sorted(there.files):
-            if path not in named and any(fnmatch(path, pattern) for pattern in layout.patterns):
-                done.findings.append(f"{path}: the manifest does not name it, but it would be read")
-        for claim in claims:
-            done.findings += _of_file(api, repo, there, claim, advance)
+        rows |= book.configs
+        named = {claim.there for claim in book.claims}
+        strays = [path for path in sorted(there.files) if path not in named]
+        strays = [path for path in strays if any(fnmatch(path, pattern) for pattern in layout.patterns)]
+        done.findings += [f"{path}: the manifest does not name it, but it would be read" for path in strays]
+        done.findings += [f"{layout.manifest}: {what}" for what in book.faults]
+        for claim in book.claims:
+            done.findings += [f"{claim.there}: {what}" for what in _of_file(api, repo, there, claim, advance)]
             done.files, done.num_bytes = done.files + 1, done.num_bytes + claim.num_bytes
             done.rows += claim.num_rows or 0
             tick(claim.num_bytes)
@@ -108,55 +143,65 @@ def verify_repo(
     return done
 
 
-def _claims(content: bytes, layout: Layout) -> tuple[list[Claim], dict[str, int]]:
-    """What a manifest says of each file, and of the rows of each config."""
+def _opened(content: bytes, layout: Layout) -> _Book:
+    """A manifest of whatever kind.
+
+    Raises:
+        ValidationError: it can not be believed.
+    """
     text = content.decode("utf-8", "replace")
-    if '"datasets"' in text and '"collection"' in text:
+    kind = json.loads(text).get("kind")
+    if kind == "collection":
         collection = Collection.model_validate_json(text)
-        claims = [Claim(each.path, each.num_bytes, each.sha256, each.num_rows) for each in collection.files]
         names = {name: each.num_records for each in collection.datasets for name in (each.name, *each.also_called)}
-        return claims, names
-    if '"mixture"' in text:
+        return _Book([_claim(each, layout) for each in collection.files], names)
+    if kind == "mixture":
         mixture = Mixture.model_validate_json(text)
-        claims = [Claim(layout.path(each.path), each.num_bytes, each.sha256, each.num_rows) for each in mixture.files]
-        packed = sum(each.num_rows for each in mixture.packed)
-        return claims, {cards.CONFIG: mixture.num_texts} | ({"packed": packed} if mixture.packed else {})
+        packed = {"packed": sum(each.num_rows for each in mixture.packed)} if mixture.packed else {}
+        return _Book([_claim(each, layout) for each in mixture.files], {cards.CONFIG: mixture.num_texts, **packed})
     run = Manifest.model_validate_json(text)
-    claims = [Claim(layout.path(each.path), each.num_bytes, each.sha256, each.num_rows) for each in run.shards]
-    return claims, {layout.config or cards.CONFIG: sum(each.num_rows for each in run.shards)}
+    claims = []
+    for shard in run.shards:
+        check = partial(faults_in_shard, manifest=run, shard=shard)
+        claims.append(replace(_claim(shard, layout), check=check))
+    configs = {layout.config or cards.CONFIG: sum(shard.num_rows for shard in run.shards)}
+    return _Book(claims, configs, list(faults_between_shards(run)))
+
+
+def _claim(file: Named, layout: Layout) -> Claim:
+    return Claim(file.path, layout.path(file.path), file.num_bytes, file.sha256, file.num_rows)
 
 
 def _of_file(api: HfApi, repo: Repo, there: There, claim: Claim, advance: Advance) -> Iterator[str]:
-    digest = there.files.get(claim.path)
+    digest = there.files.get(claim.there)
     if digest is None:
-        yield f"{claim.path} is missing"
+        yield "it is missing"
         return
     if len(digest) == 64 and digest != claim.sha256:
-        yield f"{claim.path} is not the file that the manifest names (another sha256)"
+        yield "it is another file than the one that the manifest names"
         return
-    with tempfile.TemporaryDirectory(prefix="hub-instructpt-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hub-instructpt-") as name:
+        folder = Path(name)
 
         def fetched() -> str:
             return api.hf_hub_download(
-                repo.repo_id, claim.path, repo_type=repo.repo_type, revision=there.commit, local_dir=folder
+                repo.repo_id, claim.there, repo_type=repo.repo_type, revision=there.commit, local_dir=folder / "there"
             )
 
-        path = Path(until_through(f"download {claim.path} of {repo.repo_id}", fetched, advance))
+        here = folder / claim.path
+        here.parent.mkdir(parents=True)
+        Path(until_through(f"download {claim.there} of {repo.repo_id}", fetched, advance)).replace(here)
         advance.steps += 1
-        yield from (f"{claim.path} {fault}" for fault in faults_of(path, claim))
+        yield from claim.check(folder) if claim.check else _faults_of(here, claim)
 
 
-def faults_of(path: Path, claim: Claim) -> Iterator[str]:
-    """What is wrong with a file that is here."""
+def _faults_of(path: Path, claim: Claim) -> Iterator[str]:
     if (size := path.stat().st_size) != claim.num_bytes:
-        yield f"has {size:,} bytes, the manifest says {claim.num_bytes:,}"
-        return
-    if sha256(path) != claim.sha256:
-        yield "is not as it was sealed (another sha256)"
-        return
-    rows = _rows_of(path)
-    if claim.num_rows is not None and rows != claim.num_rows:
-        said = "can not be read" if rows is None else f"has {rows:,} rows"
+        yield f"it has {size:,} bytes instead of {claim.num_bytes:,}"
+    elif sha256(path) != claim.sha256:
+        yield "it was altered since it was sealed"
+    elif claim.num_rows is not None and (rows := _rows_of(path)) != claim.num_rows:
+        said = "it can not be read" if rows is None else f"it has {rows:,} rows"
         yield f"{said}, the manifest says {claim.num_rows:,} rows"
 
 

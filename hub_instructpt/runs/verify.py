@@ -47,13 +47,13 @@ def verify(folder: Path, tick: Callable[[int], None] = lambda rows: None) -> Rep
     """
     manifest, report = Manifest.load(folder), Report()
     for shard in manifest.shards:
-        found = list(_in_shard(folder, manifest, shard)) or list(_in_ledger(folder, shard))
+        found = list(faults_in_shard(folder, manifest, shard)) or list(_in_ledger(folder, shard))
         report.findings += [f"{shard.path}: {what}" for what in found]
         report.shards += 1
         report.rows += shard.num_rows
         report.pairs += shard.counts.get("pairs/kept", 0)
         tick(shard.num_source_rows)
-    report.findings += _between(folder, manifest)
+    report.findings += [*faults_between_shards(manifest), *_strays(folder, manifest)]
     if not manifest.finished:
         total = expected_rows(manifest)
         of = "" if total is None else f" of {total:,}"
@@ -61,7 +61,8 @@ def verify(folder: Path, tick: Callable[[int], None] = lambda rows: None) -> Rep
     return report
 
 
-def _in_shard(folder: Path, manifest: Manifest, shard: ShardFacts) -> Iterator[str]:
+def faults_in_shard(folder: Path, manifest: Manifest, shard: ShardFacts) -> Iterator[str]:
+    """What is wrong with one shard of a run, its file lying where the manifest says."""
     if why := why_damaged(folder, shard):
         yield f"it {why}"
         return
@@ -120,7 +121,7 @@ def _in_ledger(folder: Path, shard: ShardFacts) -> Iterator[str]:
             yield f"{told}, the manifest counts {counted.get(key, 0):,}"
 
 
-def _between(folder: Path, manifest: Manifest) -> Iterator[str]:
+def faults_between_shards(manifest: Manifest) -> Iterator[str]:
     """What is wrong with the shards together."""
     per_shard, shards = manifest.settings.rows_per_shard, manifest.shards
     last = max((shard.source_rows[1] for shard in shards), default=0)
@@ -131,7 +132,10 @@ def _between(folder: Path, manifest: Manifest) -> Iterator[str]:
     if manifest.finished:
         missing = sorted(set(range(-(-(manifest.num_rows or last) // per_shard))) - {shard.index for shard in shards})
         yield from (f"data/train-{index:05d}.parquet: the manifest of a finished run lacks it" for index in missing)
-    known = {shard.path for shard in shards}
+
+
+def _strays(folder: Path, manifest: Manifest) -> Iterator[str]:
+    known = {shard.path for shard in manifest.shards}
     for path in sorted((folder / "data").glob("*.parquet")):
         if f"data/{path.name}" not in known and (manifest.finished or not path.name.startswith("train-")):
             yield f"data/{path.name}: the manifest does not know it, but `datasets` would load it"

@@ -6,7 +6,7 @@ read them (hub_files).
 What it keeps true: a new repo has one commit with its .gitattributes, as on the Hub, so it has a sha from the start;
 creating it again is 409 with its address; what is said of a repo is read from its files, the card's metadata included.
 
-What it does not know: discussions, likes, gating, download counts (0), super-squash.
+What it does not know: discussions but for open pull requests, likes, gating, download counts (0), super-squash.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def add_routes(app: web.Application) -> None:
         web.get(API + "/revision/{rev}", info),
         web.get(API + "/refs", refs),
         web.get(API + "/commits/{rev}", commits),
+        web.get(API + "/discussions", discussions),
         web.put(API + "/settings", settings),
         web.post(API + "/branch/{rev}", create_branch),
         web.delete(API + "/branch/{rev}", delete_branch),
@@ -170,6 +171,20 @@ async def commits(request: web.Request) -> web.Response:
          "authors": [{"user": one.author}]}
         for one in store.history(head.oid)
     ])  # fmt: skip
+
+
+async def discussions(request: web.Request) -> web.Response:
+    """The pull requests, newest first, a page of 10; all of them are open."""
+    repo, store = readable(request), request.app[STORE]
+    start = 10 * int(request.query.get("p", 0))
+    numbers = list(range(repo.pulls, 0, -1))
+    rows = [
+        {"num": number, "title": first.title, "author": {"name": first.author}, "createdAt": first.date,
+         "status": "open", "isPullRequest": True, "repo": {"name": repo.name, "type": repo.kind}}
+        for number in numbers[start : start + 10]
+        for first in [store.load(repo.refs[f"refs/pr/{number}"])]
+    ]  # fmt: skip
+    return web.json_response({"discussions": rows, "count": len(numbers), "start": start})
 
 
 async def create_branch(request: web.Request) -> web.Response:
