@@ -13,7 +13,7 @@ OLDER_READY := $(OLDER)/.ready
 # The CPU build of torch: what the tiny synthesizer needs. With a GPU, install the build you want beforehand.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test lint clean
+.PHONY: demo test soak lint clean
 
 demo: $(READY)
 	@mkdir -p demo
@@ -23,6 +23,10 @@ demo: $(READY)
 test: $(DEV_READY) $(OLDER_READY) lint
 	$(OLDER)/bin/python -m pytest tests/old_stack
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Half an hour and more: a run is killed five hundred times.
+soak: $(DEV_READY)
+	SOAK_KILLS=500 $(BIN)/python -m pytest -n 2 tests/test_kills.py
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

@@ -151,6 +151,7 @@ def test_manifest_and_card_name_no_path_no_address_and_no_password(
         ("augment lab/c --out lab/c --engine local:lab/m", "augment lab/c --engine local:lab/m"),
         ("augment lab/c --engine tgi+https://u:p@h:1/x --out o", "augment lab/c --engine tgi+https://HOST:PORT"),
         ("augment --text-column --out --out o c.csv", "augment --text-column --out c.csv"),
+        ("augment --worker 1/8 c.csv --out o", "augment c.csv"),
     ],
 )
 def test_the_published_command_can_be_typed_by_others(given: str, published: str) -> None:

@@ -35,12 +35,17 @@ def write_whole(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     except OSError as error:
         raise RunError(
-            f"{path} can not be written: {error.strerror or error}.",
+            f"{path} can not be written: {_what(error)}.",
             advice="Make room or mend the folder, then run the same again: what was answered is kept.",
         ) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _what(error: OSError) -> str:
+    # The number says it; pyarrow puts words of its own around.
+    return os.strerror(error.errno) if error.errno else error.strerror or type(error).__name__
 
 
 def is_temporary(path: Path) -> bool:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hub_instructpt.errors import RunDirectoryError, RunError
 from hub_instructpt.evidence import Evidence
 from hub_instructpt.records import PROMPT_FORMAT, EngineInfo
-from hub_instructpt.runs.files import write_text
+from hub_instructpt.runs.files import is_temporary, write_text
 from hub_instructpt.runs.locks import writing_manifest
 from hub_instructpt.version import __version__
 
@@ -248,7 +248,7 @@ def bring_up_to_date(folder: Path, change: Callable[[Manifest], None] = lambda m
         manifest = Manifest.load(folder)
         change(manifest)
         manifest.save(folder)
-        for path in beside:
+        for path in (*beside, *filter(is_temporary, folder.glob(f".{MANIFEST}.*"))):
             path.unlink(missing_ok=True)
         if manifest.finished:
             with suppress(OSError):  # not there, or somebody else's file in it

@@ -125,11 +125,11 @@ def _drop_leftovers(folder: Path, manifest: Manifest, worker: Worker) -> None:
         index = _index(path)
         if index is not None and worker.has(index) and index in sealed and not sealed[index].retryable:
             path.unlink()
-    if worker == ALONE:  # another worker may be writing one
-        for below in (".", "data", BESIDE, LEDGER):
-            for path in (folder / below).glob(".*.tmp"):
-                if is_temporary(path) and path.name.startswith((f".{MANIFEST}.", ".train-", ".README.md.")):
-                    path.unlink()
+    for below in ("data", BESIDE, LEDGER):
+        for path in filter(is_temporary, (folder / below).glob(".train-*")):
+            index = _index(Path(path.name.lstrip(".").partition(".")[0]))
+            if index is not None and worker.has(index):
+                path.unlink()
 
 
 def _index(path: Path) -> int | None:
