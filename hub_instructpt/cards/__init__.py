@@ -5,6 +5,8 @@
     metadata    values in it that all kinds of cards share
     merging     a card that is there already
     templates   what fills cards/*.jinja
+    figures     pictures beside it, drawn with svg
+    samples     texts with their pairs, as the manifest has chosen them
     corpus      the card of an instruction-augmented corpus; the other kinds stand beside what they are of
 
 Keeps true: everything comes from the manifest, and what is unknown is left out; text from outside can not break the
@@ -14,8 +16,9 @@ Does not know the Hub's API.
 
 from __future__ import annotations
 
-from hub_instructpt.cards.corpus import card_metadata, render_card, write_card
+from hub_instructpt.cards.corpus import card_metadata, draw_figures, render_card, write_card
 from hub_instructpt.cards.escaping import address, block, code_span, fenced, flat, linked, markdown
+from hub_instructpt.cards.figures import write_figures
 from hub_instructpt.cards.front import decode_card, page, read_card, split_card
 from hub_instructpt.cards.merging import JUDGED, assemble, begin, end, merge_body, merge_metadata, parts_of
 from hub_instructpt.cards.metadata import (
@@ -48,6 +51,7 @@ __all__ = [
     "config_entry",
     "data_folder",
     "decode_card",
+    "draw_figures",
     "end",
     "engine_name",
     "fenced",
@@ -71,4 +75,5 @@ __all__ = [
     "split_card",
     "words",
     "write_card",
+    "write_figures",
 ]

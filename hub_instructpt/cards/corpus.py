@@ -1,6 +1,7 @@
-"""The card of an instruction-augmented corpus: the manifest of a run becomes a README.
+"""The card of an instruction-augmented corpus: the manifest of a run becomes a README, with figures beside it.
 
-Keeps true: everything comes from the manifest, and what is unknown is left out; `dataset_info` agrees with the files.
+Keeps true: everything comes from the manifest, and what is unknown is left out, but for the words of the samples, which
+the manifest chooses and the shards hold; `dataset_info` agrees with the files.
 Does not know the Hub's API.
 """
 
@@ -11,6 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from hub_instructpt.cards.escaping import LONGEST, code_span, flat, linked, markdown
+from hub_instructpt.cards.figures import (
+    Stage,
+    draw_distributions,
+    figure_path,
+    figures_on,
+    funnel,
+    losses,
+    write_figures,
+)
 from hub_instructpt.cards.front import read_card
 from hub_instructpt.cards.merging import assemble
 from hub_instructpt.cards.metadata import (
@@ -22,6 +32,7 @@ from hub_instructpt.cards.metadata import (
     restrictions,
     size_category,
 )
+from hub_instructpt.cards.samples import read_samples
 from hub_instructpt.cards.templates import render
 from hub_instructpt.cards.words import TINY, engine_name, group
 from hub_instructpt.runs.files import write_text
@@ -31,13 +42,15 @@ TEMPLATE = "corpus.md.jinja"
 
 
 def write_card(folder: Path, repo_id: str | None = None) -> Path:
-    """Write `README.md` of a run directory; parts of an earlier one that a person wrote are kept.
+    """Write `README.md` of a run directory with its figures; parts of an earlier one that a person wrote are kept.
 
     Args:
         repo_id: where the corpus will lie on the Hub; the example of how to load it names it.
     """
+    manifest = Manifest.load(folder)
+    write_figures(folder, draw_figures(manifest))
     path = folder / "README.md"
-    write_text(path, render_card(Manifest.load(folder), folder, repo_id, read_card(folder)))
+    write_text(path, render_card(manifest, folder, repo_id, read_card(folder)))
     return path
 
 
@@ -48,7 +61,7 @@ def render_card(
 
     Args:
         manifest: of the run.
-        folder: the run directory; the columns are read from its first shard.
+        folder: the run directory; the columns and the samples are read from its shards.
         repo_id: the repo it is for.
         earlier: a card that it takes the place of.
         config: which config of the repo the run becomes; the parts of others stay.
@@ -58,7 +71,8 @@ def render_card(
     """
 
     def part(metadata: dict[str, Any]) -> str:
-        return render(TEMPLATE, _values(manifest, repo_id, metadata, config))
+        samples = read_samples(folder, manifest.shards)
+        return render(TEMPLATE, _values(manifest, repo_id, metadata, config) | {"samples": samples})
 
     return assemble(card_metadata(manifest, folder, config), part, earlier, name=config)
 
@@ -78,6 +92,31 @@ def card_metadata(manifest: Manifest, folder: Path, config: str = CONFIG) -> dic
         "dataset_info": [info_entry(config, manifest.shards, folder)] if manifest.shards else None,
     }
     return {key: value for key, value in metadata.items() if value}
+
+
+def draw_figures(manifest: Manifest, config: str = CONFIG) -> dict[str, str]:
+    """The figures of the card, as SVG, by their path in the repo."""
+    counts, evidence = manifest.counts, manifest.evidence
+    read, texts, kept = counts["rows/read"], counts["texts/all"], counts["pairs/kept"]
+    if not read:
+        return {}
+    without, dropped = losses(counts, "texts_without_pairs"), losses(counts, "pairs_dropped")
+    written = kept + sum(number for _, number in dropped)
+    drawn = {
+        "funnel": funnel(
+            "From raw texts to pairs",
+            [
+                Stage("rows read", read, read),
+                Stage("raw texts", texts, read, losses(counts, "rows_rejected")),
+                Stage("texts with pairs", texts - sum(number for _, number in without), read, without),
+                Stage("pairs written", written, written),
+                Stage("pairs kept", kept, written, dropped),
+            ],
+        )
+    }
+    if evidence is not None and kept:
+        drawn |= draw_distributions(evidence, "text")
+    return {figure_path(name, config): svg for name, svg in drawn.items()}
 
 
 def _licences(manifest: Manifest) -> list[str]:
@@ -100,6 +139,11 @@ def _values(manifest: Manifest, repo_id: str | None, metadata: dict[str, Any], c
     return {
         "m": manifest,
         "counts": counts,
+        "evidence": manifest.evidence if counts["pairs/kept"] else None,
+        "figures": figures_on(draw_figures(manifest, config)),
+        "rows_done": manifest.rows_sealed,
+        "engine_seconds": sum(shard.engine_seconds for shard in manifest.shards),
+        "part": (repo_id or "NAMESPACE/NAME") + (f",config={config}" if config != CONFIG else ""),
         "group": lambda name: group(counts, name),
         "title": _title(manifest),
         "total": min(filter(None, (limit, source.num_rows)), default=None),

@@ -12,6 +12,7 @@ from functools import lru_cache
 import yaml
 
 from hub_instructpt import resources
+from hub_instructpt.cards.escaping import LONGEST
 from hub_instructpt.errors import CardError
 
 TINY = "hub-instructpt/tiny-synthesizer"
@@ -33,7 +34,7 @@ def engine_name(kind: str) -> str:
 
 def words(name: str) -> str:
     """What a count is called for people. A name with an open end, such as a status, is found by its beginning."""
-    known = knowledge("words.yaml")
+    name, known = name[:LONGEST], knowledge("words.yaml")
     for key in (name, *(f"{name[:at]}_*" for at, letter in enumerate(name) if letter == "_")):
         if key in known:
             return known[key].replace("*", name[len(key) - 1 :])
