@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,16 @@ def sealed(folder: Path, texts: list[Any] = TEXTS, column: str = "url") -> Shard
         }
         for at, (text, pairs) in enumerate(texts)
     ]
+    counts = Counter(
+        {
+            "rows/read": len(texts),
+            "texts/all": len(texts),
+            "pairs/kept": sum(len(pairs) for _, pairs in texts),
+            "texts_without_pairs/no_pair_parsed": sum(not pairs for _, pairs in texts),
+        }
+    )
     folder.mkdir(exist_ok=True)
-    return OpenShard(0, 0, len(rows), rows=rows).seal(folder, {column: pa.string()})
+    return OpenShard(0, 0, len(rows), counts=counts, rows=rows).seal(folder, {column: pa.string()})
 
 
 def rich() -> Manifest:
