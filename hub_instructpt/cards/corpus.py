@@ -15,8 +15,7 @@ from hub_instructpt.cards.escaping import LONGEST, code_span, flat, linked, mark
 from hub_instructpt.cards.figures import (
     Stage,
     draw_distributions,
-    figure_path,
-    figures_on,
+    figures_in,
     funnel,
     losses,
     write_figures,
@@ -61,7 +60,7 @@ def render_card(
 
     Args:
         manifest: of the run.
-        folder: the run directory; the columns and the samples are read from its shards.
+        folder: the run directory; columns and samples are read from its shards, and the figures that it has are shown.
         repo_id: the repo it is for.
         earlier: a card that it takes the place of.
         config: which config of the repo the run becomes; the parts of others stay.
@@ -72,7 +71,8 @@ def render_card(
 
     def part(metadata: dict[str, Any]) -> str:
         samples = read_samples(folder, manifest.shards)
-        return render(TEMPLATE, _values(manifest, repo_id, metadata, config) | {"samples": samples})
+        values = _values(manifest, repo_id, metadata, config)
+        return render(TEMPLATE, values | {"samples": samples, "figures": figures_in(folder, config)})
 
     return assemble(card_metadata(manifest, folder, config), part, earlier, name=config)
 
@@ -94,8 +94,8 @@ def card_metadata(manifest: Manifest, folder: Path, config: str = CONFIG) -> dic
     return {key: value for key, value in metadata.items() if value}
 
 
-def draw_figures(manifest: Manifest, config: str = CONFIG) -> dict[str, str]:
-    """The figures of the card, as SVG, by their path in the repo."""
+def draw_figures(manifest: Manifest) -> dict[str, str]:
+    """The figures of the card, as SVG, by their names."""
     counts, evidence = manifest.counts, manifest.evidence
     read, texts, kept = counts["rows/read"], counts["texts/all"], counts["pairs/kept"]
     if not read:
@@ -116,7 +116,7 @@ def draw_figures(manifest: Manifest, config: str = CONFIG) -> dict[str, str]:
     }
     if evidence is not None and kept:
         drawn |= draw_distributions(evidence, "text")
-    return {figure_path(name, config): svg for name, svg in drawn.items()}
+    return drawn
 
 
 def _licences(manifest: Manifest) -> list[str]:
@@ -140,7 +140,6 @@ def _values(manifest: Manifest, repo_id: str | None, metadata: dict[str, Any], c
         "m": manifest,
         "counts": counts,
         "evidence": manifest.evidence if counts["pairs/kept"] else None,
-        "figures": figures_on(draw_figures(manifest, config)),
         "rows_done": manifest.rows_sealed,
         "engine_seconds": sum(shard.engine_seconds for shard in manifest.shards),
         "part": (repo_id or "NAMESPACE/NAME") + (f",config={config}" if config != CONFIG else ""),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hub_instructpt.cards.escaping import flat
+from hub_instructpt.cards.metadata import CONFIG
 from hub_instructpt.cards.svg import Drawing
 from hub_instructpt.cards.words import group, words
 from hub_instructpt.evidence import Evidence, Histogram
@@ -66,27 +67,32 @@ def draw_distributions(evidence: Evidence, per: str) -> dict[str, str]:
 
 
 ALT = {"funnel": "What became of what was read", "pairs": "Pairs per text", "lengths": "Lengths in characters"}
+SECTIONS = {"funnel": ["funnel"], "distributions": ["pairs", "lengths"]}
 
 
-def figure_path(name: str, config: str) -> str:
-    """Where a figure lies in a repo; each config has a folder of its own."""
-    return f"figures/{config}/{name}.svg"
+def figure_path(name: str, config: str = CONFIG) -> str:
+    """Where a figure lies in a repo: each config but the default one has a folder of its own."""
+    return f"figures/{name}.svg" if config == CONFIG else f"{config}/figures/{name}.svg"
 
 
-def figures_on(drawn: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
-    """Paths and descriptions of the figures for each section of a card."""
-    found = [(path, Path(path).stem) for path in drawn]
+def figures_in(folder: Path, config: str = CONFIG) -> dict[str, list[tuple[str, str]]]:
+    """Paths and descriptions of the figures that a directory holds, for each section of its card."""
+    there = [name for name in ALT if (folder / figure_path(name)).is_file()]
     return {
-        "funnel": [(path, ALT[name]) for path, name in found if name == "funnel"],
-        "distributions": [(path, ALT[name]) for path, name in found if name != "funnel"],
+        section: [(figure_path(name, config), ALT[name]) for name in names if name in there]
+        for section, names in SECTIONS.items()
     }
 
 
 def write_figures(folder: Path, drawn: Mapping[str, str]) -> None:
-    """Write figures below a directory."""
-    for path, svg in drawn.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        write_text(folder / path, svg)
+    """Write figures, by name, into a directory, and remove those that are no longer drawn."""
+    for name in ALT:
+        path = folder / figure_path(name)
+        if name in drawn:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, drawn[name])
+        else:
+            path.unlink(missing_ok=True)
 
 
 def losses(counts: Mapping[str, int], name: str) -> list[tuple[str, int]]:

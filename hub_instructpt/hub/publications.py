@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -109,6 +110,8 @@ def publication(folder: Path, leave_out: Sequence[str] = (), config: str | None 
             layout.patterns,
         )
     manifest = Manifest.load(folder)
+    with suppress(OSError):  # where nothing can be written, the card shows the figures that are there
+        cards.write_figures(folder, cards.draw_figures(manifest))
     return Publication(
         folder,
         [

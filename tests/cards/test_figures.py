@@ -70,12 +70,15 @@ def test_the_place_of_a_bin_leads_back_to_it(value: int, bits: int) -> None:
 
 def test_nothing_read_has_no_figure_and_no_evidence_has_only_the_funnel(tmp_path: Path) -> None:
     manifest = bare()
-    assert list(cards.draw_figures(manifest)) == ["figures/default/funnel.svg"]
+    assert list(cards.draw_figures(manifest)) == ["funnel"]
     manifest.shards = []
     assert cards.draw_figures(manifest) == {}
-    drawn = cards.draw_figures(in_folder(rich(), tmp_path), "medicine")
-    assert list(drawn) == [f"figures/medicine/{name}.svg" for name in ("funnel", "pairs", "lengths")]
-    assert drawn == cards.draw_figures(in_folder(rich(), tmp_path), "medicine")
+    drawn = cards.draw_figures(in_folder(rich(), tmp_path))
+    assert list(drawn) == ["funnel", "pairs", "lengths"]
+    assert drawn == cards.draw_figures(in_folder(rich(), tmp_path))
+    cards.write_figures(tmp_path, drawn)
+    cards.write_figures(tmp_path, {"funnel": drawn["funnel"]})  # what is no longer drawn is gone
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["funnel.svg"]
 
 
 def luminance(colour: str) -> float:

@@ -32,9 +32,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["rich", "bare"])
 def test_the_whole_page(folder: Path, name: str) -> None:
     manifest = in_folder(rich(), folder) if name == "rich" else bare()
+    cards.write_figures(folder, cards.draw_figures(manifest))
     card = render_card(manifest, folder, "lab/augmented" if name == "rich" else None)
     made = {f"card-{name}.md": card}
-    made |= {f"figures/{name}-{Path(path).name}": svg for path, svg in cards.draw_figures(manifest).items()}
+    made |= {f"figures/{name}-{figure}.svg": svg for figure, svg in cards.draw_figures(manifest).items()}
     for path, text in made.items():
         if os.environ.get("UPDATE_GOLDEN"):
             (GOLDEN / path).parent.mkdir(exist_ok=True)
@@ -144,12 +145,15 @@ print(json.dumps([card.data.to_dict(), read]))
 @pytest.mark.parametrize("configs", [["default"], ["general", "medicine"]])
 def test_datasets_and_the_hub_client_read_every_config(configs: list[str], tmp_path: Path) -> None:
     folder, card, expected = tmp_path / "corpus", None, {}
+    folder.mkdir()
     for at, config in enumerate(configs):
         manifest = rich()
         manifest.shards = [sealed(tmp_path / config, TEXTS[at:])]
+        cards.write_figures(tmp_path / config, cards.draw_figures(manifest))
         card = render_card(manifest, tmp_path / config, "lab/x", card, config)
-        cards.write_figures(folder, cards.draw_figures(manifest, config))
-        (tmp_path / config / "data").rename(folder / cards.data_folder(config))
+        target = folder / cards.data_folder(config)
+        (tmp_path / config / "data").rename(target)
+        (tmp_path / config / "figures").rename((folder if config == "default" else target) / "figures")
         expected[config] = [len(pairs) for _, pairs in TEXTS[at:]]
     (folder / "README.md").write_text(card or "")
     done = subprocess.run(
@@ -159,6 +163,9 @@ def test_datasets_and_the_hub_client_read_every_config(configs: list[str], tmp_p
     assert done.returncode == 0, done.stderr
     data, found = json.loads(done.stdout)
     assert data == split_card(card or "")[0]
+    shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card or "")
+    assert len(shown) == 3 * len(configs)
+    assert all((folder / path).is_file() for path in shown)
     assert found == {name: [["text", "examples", "source_rows", "num_pairs"], rows] for name, rows in expected.items()}
 
 
