@@ -66,7 +66,10 @@ def test_what_is_pushed_comes_back_as_it_was(hub: str, run: Path, part: Path, tm
         info = api.dataset_info("lab/topics")
         assert info.private and len(commits("lab/topics")) == 2, "the first commit is the Hub's own"
         assert {s.rfilename for s in info.siblings} == {".gitattributes", "README.md", "manifest.json",
-            "data/train-00000.parquet", "data/train-00001.parquet", "data/train-00002.parquet"}
+            "data/train-00000.parquet", "data/train-00001.parquet", "data/train-00002.parquet",
+            "figures/funnel.svg"}
+        assert text("lab/topics", "figures/funnel.svg") == (run / "figures/funnel.svg").read_bytes()
+        assert b"](figures/funnel.svg)" in text("lab/topics")
         assert text("lab/topics", "manifest.json") == (run / "manifest.json").read_bytes()
         assert info.card_data.license == "other" and info.card_data["license_name"] == "psf"
         assert b'load_dataset("lab/topics", split="train")' in text("lab/topics")
