@@ -15,7 +15,19 @@ from typing import Annotated
 
 import typer
 
-from hub_instructpt.cli import augment, cache, collect, evaluate_synthesizer, inspect, mix, push, render, retry, verify
+from hub_instructpt.cli import (
+    augment,
+    cache,
+    collect,
+    evaluate_synthesizer,
+    inspect,
+    mix,
+    push,
+    render,
+    retry,
+    tune,
+    verify,
+)
 from hub_instructpt.errors import HubInstructPTError
 from hub_instructpt.version import __version__
 
@@ -36,6 +48,7 @@ app.command("card")(inspect.card)
 app.command("render")(render.render)
 app.command("mix")(mix.mix)
 app.command("collect")(collect.collect)
+app.command("tune")(tune.tune)
 app.command("evaluate-synthesizer")(evaluate_synthesizer.evaluate_synthesizer)
 app.command("push")(push.push)
 app.command("cache")(cache.cache)

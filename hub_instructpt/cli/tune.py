@@ -1,0 +1,224 @@
+"""`hub-instructpt tune`: a collection and a base become a synthesizer, with a progress bar and a card.
+
+Does not know how any of it is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from hub_instructpt import hub
+from hub_instructpt.errors import RunError, SettingsError
+from hub_instructpt.tuning.facts import Dtype, LoraSettings, TuningFacts, TuningSettings
+from hub_instructpt.tuning.parts import open_parts
+from hub_instructpt.tuning.progress import Progress
+from hub_instructpt.tuning.tune import tune as tune_base
+
+MAX_LENGTH, WARMUP = 4096, 1000
+
+
+def tune(
+    collection: Annotated[
+        str,
+        typer.Argument(metavar="COLLECTION", help="What `hub-instructpt collect` wrote, or the id of one on the Hub."),
+    ],
+    base: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="Causal LM: a folder, an id on the Hub, or local, the tiny synthesizer."),
+    ],
+    out: Annotated[Path, typer.Option(help="Where the synthesizer goes, or goes on.")],
+    dataset: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this dataset. Repeatable.")] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Dataset not to be trained on: what is unseen is measured on it."),
+    ] = None,
+    eval_contexts: Annotated[
+        int, typer.Option(help="Contexts held out of each dataset; a tenth of a small one at most.", min=0)
+    ] = 64,
+    max_length: Annotated[int | None, typer.Option(help="Tokens of a sequence. Default: 4,096.", min=32)] = None,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens of a step, on all devices together.", min=32)] = 16_384,
+    learning_rate: Annotated[float, typer.Option(help="Highest rate; it falls along a cosine.", min=0.0)] = 5e-6,
+    warmup_steps: Annotated[
+        int | None, typer.Option(help="Steps until that rate. Default: 1,000, and a tenth of all at most.", min=0)
+    ] = None,
+    epochs: Annotated[float, typer.Option(help="How often as much as there is, is gone through.", min=0.0)] = 1.0,
+    max_steps: Annotated[int | None, typer.Option(help="Steps in all, instead of epochs.", min=1)] = None,
+    alpha: Annotated[
+        float,
+        typer.Option(
+            help="Mixing: a dataset of n sequences gets a share like n ** alpha; 1: all once, 0: all equal.",
+            min=0.0,
+            max=1.0,
+        ),
+    ] = 0.5,
+    max_repeats: Annotated[float, typer.Option(help="How often in an epoch a dataset is gone through.", min=1.0)] = 2.0,
+    lora: Annotated[bool, typer.Option("--lora", help="Train low-rank adapters, and merge them in the end.")] = False,
+    lora_rank: Annotated[int, typer.Option(help="Their rank; their alpha is twice that.", min=1)] = 64,
+    dtype: Annotated[
+        Dtype | None,
+        typer.Option(
+            help="float32 or bfloat16, of the weights while training. Default: bfloat16 with --lora on a GPU."
+        ),
+    ] = None,
+    micro_batch: Annotated[int, typer.Option(help="Sequences that a device takes at a time.", min=1)] = 1,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory, more time.")
+    ] = False,
+    save_every: Annotated[
+        int | None, typer.Option(help="Steps between checkpoints. Default: a tenth of all, 500 at most.", min=1)
+    ] = None,
+    eval_every: Annotated[
+        int | None, typer.Option(help="Steps between measurings of the held-out loss. Default: likewise.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split, the order and the adapters.")] = 0,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a base on the Hub.")] = None,
+    license: Annotated[str | None, typer.Option(help="Licence of the synthesizer, for its card.")] = None,  # noqa: A002
+    cpu: Annotated[bool, typer.Option("--cpu", help="Use no GPU.")] = False,
+) -> None:
+    """Tune a causal LM into an instruction synthesizer.
+
+    The same command again goes on where it was stopped. On several GPUs: torchrun --nproc-per-node N -m hub_instructpt
+    tune …, or accelerate launch.
+    """
+    logging.basicConfig(format="%(message)s")
+    if not learning_rate or not (epochs or max_steps):
+        raise SettingsError("Nothing would be learnt.", advice="--learning-rate and --epochs must be above 0.")
+    from hub_instructpt.tuning import base as bases
+
+    bases.require()
+    from hub_instructpt.tuning.training import Running
+
+    running = Running(
+        micro_batch=micro_batch, gradient_checkpointing=gradient_checkpointing, save_every=save_every,
+        eval_every=eval_every, cpu=cpu,
+    )  # fmt: skip
+    parts = open_parts(hub.collection_folder(collection), dataset or ())
+    settings = TuningSettings(
+        max_length=max_length or MAX_LENGTH, batch_tokens=batch_tokens, learning_rate=learning_rate,
+        warmup_steps=WARMUP if warmup_steps is None else warmup_steps, epochs=epochs, max_steps=max_steps, alpha=alpha,
+        max_repeats=max_repeats, eval_contexts=eval_contexts, hold_out=hold_out or [], seed=seed,
+        dtype=dtype or ("bfloat16" if lora and bases.on_gpu(cpu) else "float32"),
+        lora=LoraSettings(rank=lora_rank, alpha=2 * lora_rank) if lora else None,
+    )  # fmt: skip
+    path = Path(collection).expanduser()
+    with _stoppable() as stop, _Bar() as bar:
+        facts = tune_base(
+            parts, path.resolve().name if path.exists() else collection, base, settings, out, running=running,
+            revision=revision, license=license, progress=bar, stop=stop,
+        )  # fmt: skip
+    if facts.steps_done < facts.steps:
+        raise RunError(
+            f"Stopped after {facts.steps_done:,} of {facts.steps:,} steps.",
+            advice="They are kept; the same command goes on from there.",
+        )
+    if bar.told:
+        _show(facts, out)
+
+
+@contextmanager
+def _stoppable() -> Iterator[Event]:
+    """Let SIGTERM, which a batch system sends, and the first Ctrl-C end the training after its step, with a
+    checkpoint; a second Ctrl-C ends it at once."""
+    stop = Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    earlier = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    except KeyboardInterrupt:
+        raise RunError("Stopped.", advice="The same command goes on from the last checkpoint.") from None
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+class _Bar(Progress):
+    """A bar for reading, one for tokens, one for steps with the losses beside it."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm[Any] | None = None
+        self.title = ""
+        self.words: dict[str, str] = {}
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        self.bar = None
+
+    def _count(self, title: str, number: int) -> None:
+        if self.bar is None or self.title != title:
+            self._close()
+            self.bar, self.title = tqdm(desc=title, unit=" records", leave=False, mininterval=0.5), title
+        self.bar.update(number)
+
+    def reading(self, records: int) -> None:
+        self._count("Reading", records)
+
+    def encoding(self, records: int) -> None:
+        self._count("Encoding", records)
+
+    def said(self, words: str) -> None:
+        typer.echo(words, err=True)
+
+    def begin(self, done: int, steps: int) -> None:
+        self._close()
+        if done:
+            self.said(f"{done:,} steps are done already; going on from there.")
+        drawn = sys.stderr.isatty()
+        self.bar = tqdm(total=steps, initial=done, desc="Tuning", unit=" steps", mininterval=0.5 if drawn else 30.0)
+
+    def step(self, done: int) -> None:
+        if self.bar is not None:
+            self.bar.update(done - self.bar.n)
+
+    def logged(self, entry: Mapping[str, float]) -> None:
+        names = {"loss": "loss", "seen_loss": "held-out", "unseen_loss": "unseen"}
+        self.words |= {name: f"{entry[key]:.3f}" for key, name in names.items() if key in entry}
+        if self.bar is not None:
+            self.bar.set_postfix(self.words, refresh=False)
+
+
+def _show(facts: TuningFacts, out: Path) -> None:
+    """What it was tuned on, what came of it, and what to type next."""
+    for dataset in facts.data.datasets:
+        share = 100 * dataset.per_epoch / max(1, sum(each.per_epoch for each in facts.data.datasets))
+        typer.echo(
+            f"{dataset.name}: {dataset.examples:,} examples, {dataset.tokens:,} tokens, {share:.1f} % of an epoch; "
+            f"{len(dataset.held_out):,} contexts held out."
+            if dataset.seen
+            else f"{dataset.name}: held out whole."
+        )
+    for key, number in facts.counts.items():
+        if "left_out/" in key or "rejected/" in key or key in ("contexts/cut", "examples/tokenised_apart"):
+            typer.echo(f"  {key.replace('_', ' ').replace('/', ': ')}: {number:,}", err=True)
+    losses = [f"{name} {facts.curve(key)[-1][1]:.3f}" for key, name in _LOSSES.items() if facts.curve(key)]
+    typer.echo(f"\n{facts.steps:,} steps in {facts.seconds:,.0f} s. Loss: {', '.join(losses)}.")
+    where = shlex.quote(str(out))
+    typer.echo(f"Use it:      hub-instructpt augment SOURCE --engine local:{where} --out DIR")
+    typer.echo(f"Measure it:  hub-instructpt evaluate-synthesizer local:{where} --data COLLECTION --tuned {where}")
+    typer.echo(f"Publish it:  hub-instructpt push {where} NAMESPACE/NAME")
+
+
+_LOSSES = {"loss": "training", "seen_loss": "held-out contexts", "unseen_loss": "held-out datasets"}

@@ -1,0 +1,162 @@
+"""The base model: loaded for training, and written out as a synthesizer that every engine can load.
+
+Keeps true: no token is added and no embedding resized; what is written names no folder of this machine and carries no
+sampling settings, so that servers decode as they are asked to; adapters are merged, so that nothing but transformers
+is needed to use it. Everything that can be wrong with a base is one line. Importing this loads no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub_instructpt.engines.local import TINY_ID, TINY_SYNTHESIZER
+from hub_instructpt.errors import SettingsError
+from hub_instructpt.runs.files import sha256, sync_folder, write_text
+from hub_instructpt.tuning.facts import BaseFacts, LoraSettings
+
+CONFIG = "config.json"
+
+
+@dataclass(slots=True)
+class Base:
+    """A base with its tokenizer. `max_length` is the longest sequence that it takes, where that is known."""
+
+    model: Any
+    tokenizer: Any
+    facts: BaseFacts
+    max_length: int | None
+
+
+def require() -> None:
+    """Say what is missing for tuning, if anything is.
+
+    Raises:
+        SettingsError: a library is not installed.
+    """
+    try:
+        import accelerate
+        import torch
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise SettingsError(
+            f"Tuning needs {error.name}.",
+            advice="Install torch for your machine, then pip install 'hub-instructpt[tuning]'.",
+        ) from None
+    del accelerate, torch
+
+
+def on_gpu(cpu: bool) -> bool:
+    """Whether it will be trained on a GPU."""
+    import torch
+
+    return not cpu and bool(torch.cuda.is_available())
+
+
+def load(name: str, revision: str | None) -> Base:
+    """Load a base from a folder, from the Hub, or `local`: the tiny synthesizer that comes along.
+
+    Raises:
+        SettingsError: it is no causal LM of transformers, or has no tokenizer.
+    """
+    import transformers
+
+    folder = TINY_SYNTHESIZER if name == "local" else Path(name).expanduser()
+    is_folder = folder.is_dir()
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(folder) if is_folder else name}
+    if revision is not None:
+        where["revision"] = revision
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        config = transformers.AutoConfig.from_pretrained(**where)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
+        model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype="auto")
+    except Exception as error:  # every kind of model fails in its own way
+        what = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise SettingsError(
+            f"No causal LM can be loaded from {name!r}: {what}",
+            advice="Give a folder with config.json and weights, or the id of a model on the Hub.",
+        ) from None
+    text_config = config.get_text_config()
+    facts = BaseFacts(
+        name=TINY_ID if name == "local" else folder.resolve().name if is_folder else name,
+        sha=_digest(folder) if is_folder else getattr(config, "_commit_hash", None),
+        num_parameters=model.num_parameters(),
+        dtype=str(model.dtype).removeprefix("torch."),
+    )
+    return Base(model, tokenizer, facts, getattr(text_config, "max_position_embeddings", None))
+
+
+def _digest(folder: Path) -> str | None:
+    """The digest of weights in a folder."""
+    digests = [sha256(path) for path in sorted(folder.glob("*.safetensors"))]
+    return f"sha256:{digests[0]}" if len(digests) == 1 else f"sha256s:{'-'.join(digests)}" if digests else None
+
+
+def prepare(base: Base, dtype: str, lora: LoraSettings | None) -> Any:
+    """The model as it is trained: its weights of that dtype, or with adapters beside them, which alone are trained.
+
+    Raises:
+        SettingsError: adapters are wanted, and peft is not installed.
+    """
+    import torch
+
+    model = base.model.to(getattr(torch, dtype))
+    # What a base's own config would sample or penalise is no concern of a synthesizer's, and may not even be saveable.
+    model.generation_config = _generation(base.tokenizer)
+    if lora is None:
+        return model
+    try:
+        import peft
+    except ImportError:
+        raise SettingsError("LoRA needs peft.", advice="pip install 'hub-instructpt[tuning]'") from None
+    config = peft.LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
+    return peft.get_peft_model(model, config)
+
+
+def _generation(tokenizer: Any) -> Any:
+    import transformers
+
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return transformers.GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=pad
+    )
+
+
+def write(model: Any, base: Base, folder: Path) -> None:
+    """Write a trained model and its tokenizer, in the dtype of the base."""
+    import torch
+
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    model = model.to(getattr(torch, base.facts.dtype))
+    model.config.use_cache = True
+    with _quiet():
+        model.save_pretrained(folder)
+        base.tokenizer.save_pretrained(folder)
+    path = folder / CONFIG
+    config = json.loads(path.read_text("utf-8"))
+    config.pop("_name_or_path", None)
+    write_text(path, json.dumps(config, indent=2) + "\n")
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(path.stat().st_mode)  # they are written for their owner's eyes only
+    sync_folder(folder)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    import transformers
+
+    before = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.set_verbosity(before)
