@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,9 +17,11 @@ from hub_instructpt import hub
 from hub_instructpt.engines import open_engine
 from hub_instructpt.errors import SettingsError
 from hub_instructpt.tuning.asking import Measured
+from hub_instructpt.tuning.card import add_scores
 from hub_instructpt.tuning.evaluating import PLOT, PREDICTIONS, RESULTS, Exam, evaluate
-from hub_instructpt.tuning.parts import Part, open_parts
-from hub_instructpt.tuning.sampling import draw
+from hub_instructpt.tuning.exams import exams_of
+from hub_instructpt.tuning.facts import FACTS, TuningFacts
+from hub_instructpt.tuning.parts import open_parts
 from hub_instructpt.tuning.scores import Evaluation, EvaluationSettings, table
 
 
@@ -48,6 +49,14 @@ def evaluate_synthesizer(
         list[str] | None,
         typer.Option(
             metavar="NAME", help="A dataset that the synthesizer was tuned on; with it, the others count as unseen."
+        ),
+    ] = None,
+    tuned: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="What `tune` wrote: only contexts that it held out are measured on, and its card gets the scores. "
+            "local:DIR knows the first without.",
         ),
     ] = None,
     num_shots: Annotated[int, typer.Option(help="Examples of the same dataset shown before each context.", min=0)] = 0,
@@ -78,28 +87,27 @@ def evaluate_synthesizer(
         engine, timeout_seconds=timeout, concurrency=concurrency, model=model, max_total_tokens=max_total_tokens
     )
     parts = open_parts(hub.collection_folder(data), dataset or ())
-    exams = [_exam(part, settings, _seen(part.name, parts, seen)) for part in parts]
-    with _Bar(exams) as bar:
+    facts = _tuned(tuned, engine)
+    if facts is not None and seen:
+        raise SettingsError("--seen is for synthesizers of which nothing is known.", advice="Leave it out.")
+    exams = exams_of(parts, settings, tuned=facts, seen=seen, said=lambda words: typer.echo(words, err=True))
+    with Bar(exams) as bar:
         evaluation = evaluate(opened, exams, settings, _name(data), out, bar.advance)
-    _show(evaluation)
+    show(evaluation)
+    if tuned is not None:
+        add_scores(tuned, evaluation)
+        typer.echo(f"\nThe scores are on the card in {shlex.quote(str(tuned))}.")
     if out is not None:
         typer.echo(f"\n{RESULTS}, {PREDICTIONS} and {PLOT} are in {shlex.quote(str(out))}.")
 
 
-def _seen(name: str, parts: list[Part], seen: list[str] | None) -> bool | None:
-    for each in seen or ():
-        if each not in {part.name for part in parts}:
-            raise SettingsError(f"--seen {each[:100]}: there is no such dataset.", advice="Names are as in the data.")
-    return None if seen is None else name in seen
-
-
-def _exam(part: Part, settings: EvaluationSettings, seen: bool | None) -> Exam:
-    counts: Counter[str] = Counter()
-    cases = draw(
-        part, contexts=settings.contexts, questions=settings.questions, num_shots=settings.num_shots,
-        seed=settings.seed, counts=counts,
-    )  # fmt: skip
-    return Exam(part.name, seen, cases, counts)
+def _tuned(folder: Path | None, engines: list[str]) -> TuningFacts | None:
+    """How the synthesizer was tuned: told by --tuned, or by the folder of a model in the process."""
+    if folder is not None:
+        return TuningFacts.load(folder)
+    kind, _, where = engines[0].partition(":")
+    there = Path(where).expanduser()
+    return TuningFacts.load(there) if kind == "local" and where and (there / FACTS).exists() else None
 
 
 def _name(data: str) -> str:
@@ -108,7 +116,7 @@ def _name(data: str) -> str:
     return path.resolve().name if path.exists() else data
 
 
-class _Bar:
+class Bar:
     """A progress bar of contexts, with the mean of what was measured so far beside it."""
 
     def __init__(self, exams: list[Exam]) -> None:
@@ -116,7 +124,7 @@ class _Bar:
         self.pairs = self.written = 0
         self.f1: list[float] = []
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Bar:
         self.bar: tqdm[Any] = tqdm(total=self.total, desc="Measuring", unit=" texts", mininterval=0.5)
         return self
 
@@ -136,7 +144,7 @@ class _Bar:
         self.bar.update()
 
 
-def _show(evaluation: Evaluation) -> None:
+def show(evaluation: Evaluation) -> None:
     """The scores as a table, and what they do not hold."""
     rows = table(evaluation)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

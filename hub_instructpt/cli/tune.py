@@ -6,6 +6,7 @@ Does not know how any of it is done.
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -20,13 +21,19 @@ import typer
 from tqdm import tqdm
 
 from hub_instructpt import hub
+from hub_instructpt.cli.evaluate_synthesizer import Bar, show
+from hub_instructpt.engines import open_engine
 from hub_instructpt.errors import RunError, SettingsError
+from hub_instructpt.tuning.card import CURVES, add_scores
+from hub_instructpt.tuning.evaluating import evaluate
+from hub_instructpt.tuning.exams import exams_of
 from hub_instructpt.tuning.facts import Dtype, LoraSettings, TuningFacts, TuningSettings
-from hub_instructpt.tuning.parts import open_parts
+from hub_instructpt.tuning.parts import Part, open_parts
 from hub_instructpt.tuning.progress import Progress
+from hub_instructpt.tuning.scores import EvaluationSettings
 from hub_instructpt.tuning.tune import tune as tune_base
 
-MAX_LENGTH, WARMUP = 4096, 1000
+MAX_LENGTH = 4096
 
 
 def tune(
@@ -85,6 +92,9 @@ def tune(
     seed: Annotated[int, typer.Option(help="Of the split, the order and the adapters.")] = 0,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a base on the Hub.")] = None,
     license: Annotated[str | None, typer.Option(help="Licence of the synthesizer, for its card.")] = None,  # noqa: A002
+    score_contexts: Annotated[
+        int, typer.Option(help="Held-out contexts of each dataset that it is scored on in the end.", min=0)
+    ] = 20,
     cpu: Annotated[bool, typer.Option("--cpu", help="Use no GPU.")] = False,
 ) -> None:
     """Tune a causal LM into an instruction synthesizer.
@@ -107,24 +117,46 @@ def tune(
     parts = open_parts(hub.collection_folder(collection), dataset or ())
     settings = TuningSettings(
         max_length=max_length or MAX_LENGTH, batch_tokens=batch_tokens, learning_rate=learning_rate,
-        warmup_steps=WARMUP if warmup_steps is None else warmup_steps, epochs=epochs, max_steps=max_steps, alpha=alpha,
+        warmup_steps=warmup_steps, epochs=epochs, max_steps=max_steps, alpha=alpha,
         max_repeats=max_repeats, eval_contexts=eval_contexts, hold_out=hold_out or [], seed=seed,
         dtype=dtype or ("bfloat16" if lora and bases.on_gpu(cpu) else "float32"),
         lora=LoraSettings(rank=lora_rank, alpha=2 * lora_rank) if lora else None,
     )  # fmt: skip
     path = Path(collection).expanduser()
-    with _stoppable() as stop, _Bar() as bar:
+    name = path.resolve().name if path.exists() else collection
+    main = os.environ.get("RANK", "0") == "0"  # of several processes, one tells
+    with _stoppable() as stop, _Bar(main) as bar:
         facts = tune_base(
-            parts, path.resolve().name if path.exists() else collection, base, settings, out, running=running,
-            revision=revision, license=license, progress=bar, stop=stop,
+            parts, name, base, settings, out, running=running, revision=revision, license=license, progress=bar,
+            stop=stop,
         )  # fmt: skip
     if facts.steps_done < facts.steps:
         raise RunError(
             f"Stopped after {facts.steps_done:,} of {facts.steps:,} steps.",
             advice="They are kept; the same command goes on from there.",
         )
-    if bar.told:
+    if main:
+        if score_contexts and not facts.evaluations:
+            _score(out, facts, parts, name, score_contexts, cpu)
         _show(facts, out)
+
+
+def _score(out: Path, facts: TuningFacts, parts: list[Part], name: str, contexts: int, cpu: bool) -> None:
+    """Scores on held-out contexts, for the card."""
+    settings = EvaluationSettings(contexts=contexts, questions=1, seed=facts.settings.seed)
+    longest = facts.settings.max_length
+    settings.max_new_tokens = min(settings.max_new_tokens, longest // 2)
+    settings.max_answer_tokens = min(settings.max_answer_tokens, longest // 2)
+    try:
+        exams = exams_of(parts, settings, tuned=facts, said=lambda words: typer.echo(words, err=True))
+    except SettingsError as error:
+        typer.echo(f"No scores: {error}", err=True)
+        return
+    engine = open_engine(f"local:{out}", **({"device": "cpu"} if cpu else {}))
+    with Bar(exams) as bar:
+        evaluation = evaluate(engine, exams, settings, name, progress=bar.advance)
+    show(evaluation)
+    add_scores(out, evaluation)
 
 
 @contextmanager
@@ -151,7 +183,8 @@ def _stoppable() -> Iterator[Event]:
 class _Bar(Progress):
     """A bar for reading, one for tokens, one for steps with the losses beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: bool) -> None:
+        self.told = told
         self.bar: tqdm[Any] | None = None
         self.title = ""
         self.words: dict[str, str] = {}
@@ -170,7 +203,10 @@ class _Bar(Progress):
     def _count(self, title: str, number: int) -> None:
         if self.bar is None or self.title != title:
             self._close()
-            self.bar, self.title = tqdm(desc=title, unit=" records", leave=False, mininterval=0.5), title
+            self.bar, self.title = (
+                tqdm(desc=title, unit=" records", leave=False, mininterval=0.5, disable=not self.told),
+                title,
+            )
         self.bar.update(number)
 
     def reading(self, records: int) -> None:
@@ -210,15 +246,11 @@ def _show(facts: TuningFacts, out: Path) -> None:
             if dataset.seen
             else f"{dataset.name}: held out whole."
         )
-    for key, number in facts.counts.items():
-        if "left_out/" in key or "rejected/" in key or key in ("contexts/cut", "examples/tokenised_apart"):
-            typer.echo(f"  {key.replace('_', ' ').replace('/', ': ')}: {number:,}", err=True)
-    losses = [f"{name} {facts.curve(key)[-1][1]:.3f}" for key, name in _LOSSES.items() if facts.curve(key)]
+    for key, number in facts.left_out.items():
+        typer.echo(f"  {key.replace('_', ' ').replace('/', ': ')}: {number:,}", err=True)
+    losses = [f"{name} {facts.curve(key)[-1][1]:.3f}" for key, name in CURVES.items() if facts.curve(key)]
     typer.echo(f"\n{facts.steps:,} steps in {facts.seconds:,.0f} s. Loss: {', '.join(losses)}.")
     where = shlex.quote(str(out))
     typer.echo(f"Use it:      hub-instructpt augment SOURCE --engine local:{where} --out DIR")
     typer.echo(f"Measure it:  hub-instructpt evaluate-synthesizer local:{where} --data COLLECTION --tuned {where}")
     typer.echo(f"Publish it:  hub-instructpt push {where} NAMESPACE/NAME")
-
-
-_LOSSES = {"loss": "training", "seen_loss": "held-out contexts", "unseen_loss": "held-out datasets"}

@@ -1,13 +1,17 @@
 """The base model: loaded for training, and written out as a synthesizer that every engine can load.
 
-Keeps true: no token is added and no embedding resized; what is written names no folder of this machine and carries no
-sampling settings, so that servers decode as they are asked to; adapters are merged, so that nothing but transformers
-is needed to use it. Everything that can be wrong with a base is one line. Importing this loads no torch.
+Keeps true: no token is added and no embedding resized, so config and tokenizer are written as the base has them, byte
+for byte: written anew by one version of transformers, another one may read them differently (5 writes the base of the
+rotary embedding and the tokenizer's class where 4, and servers built on it, do not look). What is written names no
+folder of this machine and carries no sampling settings, so that servers decode as they are asked to; adapters are
+merged, so that nothing but transformers is needed to use it. Everything that can be wrong with a base is one line.
+Importing this loads no torch.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,16 +23,26 @@ from hub_instructpt.errors import SettingsError
 from hub_instructpt.runs.files import sha256, sync_folder, write_text
 from hub_instructpt.tuning.facts import BaseFacts, LoraSettings
 
-CONFIG = "config.json"
+CONFIG, GENERATION = "config.json", "generation_config.json"
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+    "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tekken.json", "chat_template.jinja",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
 class Base:
-    """A base with its tokenizer. `max_length` is the longest sequence that it takes, where that is known."""
+    """A base with its tokenizer.
+
+    Attributes:
+        files: its config and tokenizer files, as they are.
+        max_length: the longest sequence that it takes, where that is known.
+    """
 
     model: Any
     tokenizer: Any
     facts: BaseFacts
+    files: dict[str, Path]
     max_length: int | None
 
 
@@ -81,6 +95,11 @@ def load(name: str, revision: str | None) -> Base:
             f"No causal LM can be loaded from {name!r}: {what}",
             advice="Give a folder with config.json and weights, or the id of a model on the Hub.",
         ) from None
+    if getattr(model, "is_quantized", False):
+        raise SettingsError(
+            f"{name!r} is quantised, and its weights can not be trained.",
+            advice="Give the model that it was made from.",
+        )
     text_config = config.get_text_config()
     facts = BaseFacts(
         name=TINY_ID if name == "local" else folder.resolve().name if is_folder else name,
@@ -88,7 +107,23 @@ def load(name: str, revision: str | None) -> Base:
         num_parameters=model.num_parameters(),
         dtype=str(model.dtype).removeprefix("torch."),
     )
-    return Base(model, tokenizer, facts, getattr(text_config, "max_position_embeddings", None))
+    files = _files(str(folder) if is_folder else name, facts.sha)
+    return Base(model, tokenizer, facts, files, getattr(text_config, "max_position_embeddings", None))
+
+
+def _files(where: str, commit: str | None) -> dict[str, Path]:
+    """The config and tokenizer files of a base, as they lie in its folder or were fetched."""
+    from transformers.utils import cached_file
+
+    options: dict[str, Any] = {} if Path(where).is_dir() else {"revision": commit}
+    found = {
+        name: cached_file(
+            where, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
+            **options,
+        )
+        for name in (CONFIG, *TOKENIZER_FILES)
+    }  # fmt: skip
+    return {name: Path(path) for name, path in found.items() if path is not None}
 
 
 def _digest(folder: Path) -> str | None:
@@ -97,8 +132,11 @@ def _digest(folder: Path) -> str | None:
     return f"sha256:{digests[0]}" if len(digests) == 1 else f"sha256s:{'-'.join(digests)}" if digests else None
 
 
-def prepare(base: Base, dtype: str, lora: LoraSettings | None) -> Any:
+def prepare(base: Base, dtype: str, lora: LoraSettings | None, seed: int) -> Any:
     """The model as it is trained: its weights of that dtype, or with adapters beside them, which alone are trained.
+
+    Args:
+        seed: adapters begin with random numbers.
 
     Raises:
         SettingsError: adapters are wanted, and peft is not installed.
@@ -118,6 +156,7 @@ def prepare(base: Base, dtype: str, lora: LoraSettings | None) -> Any:
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear",
         task_type="CAUSAL_LM",
     )  # fmt: skip
+    torch.manual_seed(seed)
     return peft.get_peft_model(model, config)
 
 
@@ -135,18 +174,22 @@ def write(model: Any, base: Base, folder: Path) -> None:
     import torch
 
     if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
+        # The sum of weights and adapters is rounded once, to what is written.
+        model = model.to(torch.float32).merge_and_unload()
     model = model.to(getattr(torch, base.facts.dtype))
-    model.config.use_cache = True
     with _quiet():
         model.save_pretrained(folder)
         base.tokenizer.save_pretrained(folder)
-    path = folder / CONFIG
-    config = json.loads(path.read_text("utf-8"))
-    config.pop("_name_or_path", None)
-    write_text(path, json.dumps(config, indent=2) + "\n")
+    for path in folder.iterdir():
+        if path.name not in base.files and not path.name.startswith("model") and path.name != GENERATION:
+            path.unlink()
+    for name, path in base.files.items():
+        shutil.copyfile(path, folder / name)
+    config = json.loads((folder / CONFIG).read_text("utf-8"))
+    if config.pop("_name_or_path", None) is not None:
+        write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     for weights in folder.glob("*.safetensors"):
-        weights.chmod(path.stat().st_mode)  # they are written for their owner's eyes only
+        weights.chmod((folder / CONFIG).stat().st_mode)  # they are written for their owner's eyes only
     sync_folder(folder)
 
 

@@ -7,7 +7,6 @@ Does not know how a synthesizer is tuned.
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +17,11 @@ from hub_instructpt.errors import RunDirectoryError, RunError
 from hub_instructpt.records import PROMPT_FORMAT
 from hub_instructpt.runs.files import write_text
 from hub_instructpt.runs.manifest import now
+from hub_instructpt.tuning.scores import Evaluation
 from hub_instructpt.version import __version__
 
 FACTS = "tuning.json"
+WARMUP = 1000
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -43,7 +44,7 @@ class TuningSettings(_Strict):
     Attributes:
         max_length: tokens of a sequence.
         batch_tokens: of a step, on all devices together; rounded to whole sequences.
-        warmup_steps: steps until the rate is reached.
+        warmup_steps: steps until the rate is reached; None: 1,000, and a tenth of all at most.
         epochs: the published number is not known.
         max_steps: steps in all, instead of epochs.
         alpha, max_repeats: how datasets are mixed (packing.py).
@@ -54,7 +55,7 @@ class TuningSettings(_Strict):
     max_length: int = 4096
     batch_tokens: int = 16_384
     learning_rate: float = 5e-6
-    warmup_steps: int = 1000
+    warmup_steps: int | None = None
     epochs: float = 1.0
     max_steps: int | None = None
     alpha: float = 0.5
@@ -130,6 +131,7 @@ class TuningFacts(_Strict):
         steps: of the whole training; `steps_done` of what is there. A step takes `sequences_per_step`.
         log: what was logged: step, and loss, learning_rate, seen_loss, unseen_loss, whichever there was.
         files: of the finished model.
+        evaluations: its scores; those with the fewest examples shown first.
     """
 
     kind: Literal["synthesizer"] = "synthesizer"
@@ -149,6 +151,12 @@ class TuningFacts(_Strict):
     steps_done: int = 0
     log: list[dict[str, float]] = Field(default_factory=list)
     files: list[FileFacts] = Field(default_factory=list)
+    evaluations: list[Evaluation] = Field(default_factory=list)
+
+    @property
+    def warmup(self) -> int:
+        """Steps until the rate is reached."""
+        return warmup_of(self.settings, self.steps)
 
     @property
     def trained(self) -> list[TunedOn]:
@@ -156,9 +164,14 @@ class TuningFacts(_Strict):
         return [dataset for dataset in self.data.datasets if dataset.seen]
 
     @property
-    def counts(self) -> Counter[str]:
-        """What was read, cut and left out."""
-        return Counter(self.data.counts)
+    def left_out(self) -> dict[str, int]:
+        """What was cut, left out, or tokenised otherwise than as a whole, by `what/reason`."""
+        groups = ("contexts", "examples_left_out", "pairs_left_out", "records_rejected", "pairs_rejected")
+        return {
+            key: number
+            for key, number in self.data.counts.items()
+            if key.partition("/")[0] in groups or key == "examples/tokenised_apart"
+        }
 
     def curve(self, name: str) -> list[tuple[float, float]]:
         """The steps at which a value was logged, with it."""
@@ -193,6 +206,11 @@ class TuningFacts(_Strict):
                 f"{path} is damaged or of another version: {where}: {first['msg']}.",
                 advice="Restore it from a copy, or tune with another --out.",
             ) from None
+
+
+def warmup_of(settings: TuningSettings, steps: int) -> int:
+    """Steps of warm-up in a training of so many."""
+    return min(WARMUP, steps // 10) if settings.warmup_steps is None else settings.warmup_steps
 
 
 def refuse_other(there: TuningFacts, here: TuningFacts, folder: Path) -> None:

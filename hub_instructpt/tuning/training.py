@@ -24,7 +24,7 @@ import transformers
 
 from hub_instructpt.errors import RunError
 from hub_instructpt.runs.files import sync_folder, write_text
-from hub_instructpt.tuning.facts import TuningSettings
+from hub_instructpt.tuning.facts import TuningSettings, warmup_of
 from hub_instructpt.tuning.packing import Sequence_
 from hub_instructpt.tuning.progress import Progress
 from hub_instructpt.tuning.store import NO_LOSS, Store
@@ -112,6 +112,8 @@ class _Watch(transformers.TrainerCallback):  # type: ignore[misc]
             self.progress.step(state.global_step)
         if self._stopped(args.device):
             control.should_save = control.should_training_stop = True
+        if control.should_save:
+            control.should_log = True  # a checkpoint forgets what was summed up since the last entry of the log
 
     def _stopped(self, device: torch.device) -> bool:
         """Whether any of the processes was told to stop: they must all end after the same step."""
@@ -215,7 +217,7 @@ def train(
         gradient_accumulation_steps=per_step // (micro * world),
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=settings.warmup_steps,
+        warmup_steps=warmup_of(settings, steps),
         weight_decay=0.0,
         adam_beta1=0.9,
         adam_beta2=0.95,
@@ -234,6 +236,7 @@ def train(
         dataloader_num_workers=running.workers,
         dataloader_pin_memory=on_gpu,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
         label_names=["labels"],
         prediction_loss_only=True,
         disable_tqdm=True,

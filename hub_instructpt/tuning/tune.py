@@ -1,7 +1,7 @@
 """From a collection and a base to a folder with a synthesizer.
 
     OUT/config.json, model*.safetensors, tokenizer…   the model, as transformers, TGI and vLLM load it
-    OUT/README.md, loss.svg                           its card
+    OUT/README.md, loss.svg, scores.svg               its card
     OUT/tuning.json                                   what it was made of and how
     OUT/.work/                                        tokens and checkpoints, until it is finished
 
@@ -27,11 +27,13 @@ import xxhash
 
 from hub_instructpt.errors import InputError, RunDirectoryError, SettingsError
 from hub_instructpt.records import PROMPT_FORMAT, Example
-from hub_instructpt.runs.files import only_writer, sha256, write_text
+from hub_instructpt.runs.files import sha256
+from hub_instructpt.runs.locks import only_writer
 from hub_instructpt.runs.manifest import now
 from hub_instructpt.tuning import base as bases
 from hub_instructpt.tuning import store as stores
 from hub_instructpt.tuning.base import Base
+from hub_instructpt.tuning.card import write_card
 from hub_instructpt.tuning.encoding import Encoded, Encoder
 from hub_instructpt.tuning.facts import (
     FACTS,
@@ -45,11 +47,10 @@ from hub_instructpt.tuning.facts import (
 )
 from hub_instructpt.tuning.packing import Plan, Sequence_, pack, plan
 from hub_instructpt.tuning.parts import Part, read
-from hub_instructpt.tuning.plots import loss_plot
 from hub_instructpt.tuning.progress import Progress
 from hub_instructpt.tuning.split import Split, split
 
-WORK, TOKENS, CURVE = ".work", "tokens", "loss.svg"
+WORK, TOKENS = ".work", "tokens"
 BATCH = 256
 EVALUATED = 64
 """Sequences of all datasets together that the held-out loss is measured on, of each kind."""
@@ -152,7 +153,7 @@ class _Tuning:
         if self.state.is_main_process:
             facts.save(self.out)
         sequences = [(f"train/{name}", members) for name, members in planned.sequences]
-        model = bases.prepare(base, self.settings.dtype, self.settings.lora)
+        model = bases.prepare(base, self.settings.dtype, self.settings.lora, self.settings.seed)
         trained = training.train(
             model, base.tokenizer, tokens, sequences, self._held_out(tokens), self.settings, self.running,
             facts.sequences_per_step, self.work, self.progress, stop,
@@ -283,14 +284,10 @@ class _Tuning:
         for path in sorted(made.iterdir()):
             facts.files.append(FileFacts(path=path.name, num_bytes=path.stat().st_size, sha256=sha256(path)))
             path.replace(self.out / path.name)
-        curves = [(name, facts.curve(key)) for name, key in _CURVES.items() if facts.curve(key)]
-        write_text(self.out / CURVE, loss_plot(curves))
         facts.finished_at = now()
         facts.save(self.out)
+        write_card(self.out)
         shutil.rmtree(self.work, ignore_errors=True)
-
-
-_CURVES = {"training": "loss", "held-out contexts": "seen_loss", "held-out datasets": "unseen_loss"}
 
 
 def digest_of(parts: Sequence[Part]) -> str:
