@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
-from hub_instructpt.engines import Engine, Fleet, fleet_roster, open_engine
+from hub_instructpt.engines import Engine, Fleet, fleet_backups, fleet_roster, open_engine
 from hub_instructpt.engines.base import pinned
+from hub_instructpt.engines.limiter import Limiter
+from hub_instructpt.engines.load import Load
 from hub_instructpt.engines.retries import RetryPolicy
 from hub_instructpt.errors import EngineUnavailable, InputError, NotAnEngine, RequestFailed, SettingsError
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
@@ -37,6 +39,7 @@ class Host:
     seconds: float = 0.001
     down: bool = False
     fails: Callable[[str], Exception | None] = lambda prompt: None
+    extra: Callable[[str], float] = lambda prompt: 0.0
     prompts: list[str] = field(default_factory=list)
     most: int = 0
     connected: int = 0
@@ -69,7 +72,7 @@ class Client:
         host.in_flight += 1
         host.most = max(host.most, host.in_flight)
         try:
-            await asyncio.sleep(host.seconds)
+            await asyncio.sleep(host.seconds + host.extra(prompt))
         finally:
             host.in_flight -= 1
         if host.down:
@@ -177,6 +180,123 @@ def test_a_chain_goes_on_elsewhere_when_its_member_is_gone() -> None:
 
     served = using([a, b], work)
     assert served in (["a"] * 3 + ["b"] * 3, ["b"] * 3 + ["a"] * 3)
+
+
+# The end --------------------------------------------------------------------------------------------------------------
+
+
+class Measured(Client):
+    """A client that knows its load."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self.limiter = Limiter(host.info.max_concurrent_requests)
+
+    def __copy__(self) -> Measured:
+        return Measured(self.host)
+
+    def loads(self) -> list[Load]:
+        return [self.limiter.load(self.address)]
+
+    async def complete(self, prompt: str, sampling: SamplingParams) -> Completion:
+        async with self.limiter as slot:
+            answer = await super().complete(prompt, sampling)
+            self.limiter.answered(slot, 10)
+        return answer
+
+
+def at_the_end(hosts: list[Host], number: int) -> tuple[list[Any], float, list[Load]]:
+    """Answers to so many prompts, the seconds that they took, and the loads after."""
+
+    async def main() -> tuple[list[Any], float, list[Load]]:
+        fleet = Fleet([Measured(host) for host in hosts], retry=QUICK)
+        loop = asyncio.get_running_loop()
+        try:
+            await fleet.connect()
+            began = loop.time()
+            answers = await ask(fleet, number)
+            took = loop.time() - began
+            assert [load.in_flight for load in fleet.loads()] == [0] * len(hosts)
+            return answers, took, list(fleet.loads())
+        finally:
+            await fleet.aclose()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            assert all(host.in_flight == 0 for host in hosts)
+
+    return asyncio.run(main())
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_backups, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(fleet_backups, "SILENT_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_what_a_slow_member_still_has_is_asked_of_an_idle_fast_one_and_the_first_answer_counts() -> None:
+    slow = Host("slow", seconds=0.1, extra=lambda prompt: 9.0 if prompt > "p3" else 0.0)
+    answers, took, loads = at_the_end([slow, Host("fast", seconds=0.005)], 60)
+    assert texts(answers) == [f"p{i}" for i in range(60)]
+    assert took < 3
+    assert 1 <= sum(load.backups for load in loads) <= 4
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_members_of_one_speed_are_asked_nothing_twice() -> None:
+    hosts = [Host("a", seconds=0.02), Host("b", seconds=0.02, extra=lambda prompt: 0.05 * (prompt == "p59"))]
+    answers, _, loads = at_the_end(hosts, 60)
+    assert len(texts(answers)) == 60
+    assert sum(len(host.prompts) for host in hosts) == 60
+    assert [load.backups for load in loads] == [0, 0]
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_what_a_member_has_that_fell_silent_is_asked_of_another_one() -> None:
+    silent = Host("silent", seconds=0.01, extra=lambda prompt: 0.0 if prompt < "p3" else 60.0)
+    answers, took, loads = at_the_end([silent, Host("other", seconds=0.01)], 60)
+    assert len(texts(answers)) == 60
+    assert took < 5
+    assert {load.address: load.backups for load in loads}["http://other"] >= 1
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("which", ["first", "second", "both"])
+def test_of_two_tries_one_is_enough(which: str) -> None:
+    """The slow one fails late, or the second try does, or both."""
+    late = {"p8", "p9"}
+    slow = Host("slow", seconds=0.1, extra=lambda prompt: 0.4 * (prompt in late))
+    fast = Host("fast", seconds=0.005, extra=lambda prompt: 0.3 * (prompt in late))
+    slow.fails = lambda prompt: error() if prompt in late and which != "second" else None
+    fast.fails = lambda prompt: error() if prompt in late and which != "first" else None
+    answers, took, _ = at_the_end([slow, fast], 10)
+    assert took < 8
+    failed = [answer for answer in answers if not isinstance(answer, Completion)]
+    assert len(failed) == (2 if which == "both" else 0)
+    assert all(failure.reason == "status_500" for failure in failed)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_whoever_is_cancelled_during_a_second_try_stays_cancelled() -> None:
+    async def main() -> None:
+        slow = Host("slow", seconds=0.05, extra=lambda prompt: 9.0 if prompt == "late" else 0.0)
+        fast = Host("fast", seconds=0.005, extra=lambda prompt: 9.0 if prompt == "late" else 0.0)
+        fleet = Fleet([Measured(slow), Measured(fast)], retry=QUICK)
+        await fleet.connect()
+        await ask(fleet, 12)
+        late = [asyncio.create_task(fleet.complete("late", SHORT)) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        assert slow.in_flight + fast.in_flight in (3, 4)  # and second tries of what the slow one has
+        for task in late:
+            task.cancel()
+        done = await asyncio.gather(*late, return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in done)
+        await asyncio.sleep(0.01)
+        assert slow.in_flight + fast.in_flight == 0
+        assert [load.in_flight for load in fleet.loads()] == [0, 0]
+        await fleet.aclose()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
 
 
 # Failures -------------------------------------------------------------------------------------------------------------

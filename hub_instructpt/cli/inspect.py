@@ -65,7 +65,11 @@ def _engine_lines(folder: Path) -> list[tuple[str, str]]:
     loads, cpu_share = load_file.load(folder)
     lines: list[tuple[str, str]] = []
     for load in loads:
-        troubles = [f", {n:,} {what}" for n, what in ((load.refused, "refused"), (load.failed, "failed")) if n]
+        troubles = [
+            f", {n:,} {what}"
+            for n, what in ((load.refused, "refused"), (load.failed, "failed"), (load.backups, "begun elsewhere"))
+            if n
+        ]
         told = (
             f"{load.address}: {load.state}, {load.in_flight} of {load.limit} in flight (mean {load.mean_in_flight:.0f})"
             f", full {100 * load.full_share:.0f} % of the time, {load.answered:,} answers, {load.latency:.2f} s each"

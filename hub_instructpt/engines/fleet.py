@@ -3,6 +3,7 @@
     take a place ─► member.complete ─► answer
          ▲                └─► failed ─► another place, within the bounds of the retry policy
     fleet_queue.py               └─► again and again, or gone: fleet_roster.py sets the member aside
+    fleet_backups.py: at the end, what a slow member still has is asked of an idle fast one as well
 
 A member finds out by itself whether its server is there (its own tries are few and short); the fleet decides what
 becomes of the prompt.
@@ -19,10 +20,11 @@ import copy
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hub_instructpt.engines.base import Engine, HomeLoop, rebuild
 from hub_instructpt.engines.engines_file import EnginesFile
+from hub_instructpt.engines.fleet_backups import Backups
 from hub_instructpt.engines.fleet_members import Given, Member, Spec, shown
 from hub_instructpt.engines.fleet_queue import Pin
 from hub_instructpt.engines.fleet_roster import Roster
@@ -72,6 +74,7 @@ class Fleet:
         self._connecting = asyncio.Lock()
         self._info: EngineInfo | None = None
         self._roster = Roster(self._specs, self._file, self._make, self._retry.unreachable_seconds)
+        self._backups = Backups(self._roster)
 
     # -- the engine ------------------------------------------------------------------------------------------------
 
@@ -120,9 +123,10 @@ class Fleet:
         return rebuild, (type(self), {"engines": engines, "file": file, "retry": self._retry, **self._options})
 
     async def aclose(self) -> None:
-        roster = self._roster
+        roster, backups = self._roster, self._backups
         self._home.leave()
         self._forget()
+        await backups.aclose()
         await roster.aclose()
 
     # -- asking ----------------------------------------------------------------------------------------------------
@@ -137,9 +141,16 @@ class Fleet:
             if roster.gone:
                 raise roster.all_gone()
             member = await roster.queue.take(pin, avoid)
+            running = self._backups.begin(ask, member)
             try:
                 answer = await ask(member.engine)
+            except asyncio.CancelledError:
+                if not running.was_overtaken():
+                    raise
+                return cast(Answer, running.answer)
             except (EngineUnavailable, RequestFailed) as failure:
+                if await running.second_answer():
+                    return cast(Answer, running.answer)
                 retries = retries or Retries(self._retry)
                 attempts += max(1, failure.attempts) if isinstance(failure, RequestFailed) else 1
                 wait = self._judge(member, failure, retries, attempts)
@@ -147,6 +158,7 @@ class Fleet:
                 roster.is_well(member)
                 return answer
             finally:
+                self._backups.end(running)
                 roster.give(member)
             avoid = member
             if pin is not None:

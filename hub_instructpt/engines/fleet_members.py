@@ -8,6 +8,7 @@ Does not know queues, chains or retries.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
@@ -46,6 +47,8 @@ class Member:
         wait_seconds: how long it was left alone the last time.
         trouble: why it was set aside.
         past: its load in earlier connections.
+        last_answer: when it answered last, by the monotonic clock.
+        backups: prompts that it was given while another member had them.
     """
 
     spec: Spec
@@ -58,6 +61,8 @@ class Member:
     outstanding: int = 0
     failures: int = 0
     trouble: str = ""
+    last_answer: float = 0.0
+    backups: int = 0
 
     @property
     def address(self) -> str:
@@ -73,6 +78,7 @@ class Member:
 
     def answered(self) -> None:
         """It has answered a prompt."""
+        self.last_answer = time.monotonic()
         self.failures, self.on_trial = 0, False
         self.wait_seconds = 0.0
 
@@ -85,13 +91,26 @@ class Member:
         self.failures += 1
         return self.on_trial or self.failures >= FAILURES_IN_A_ROW
 
+    def pace(self) -> float | None:
+        """Seconds that it takes for a token, in the mean; None as long as nobody knows."""
+        loads = loads_of(self.engine)
+        return loads[0].answer_seconds / loads[0].tokens if loads and loads[0].tokens else None
+
+    def latency(self) -> float:
+        """Seconds that it takes for an answer, in the mean."""
+        loads = loads_of(self.engine)
+        return loads[0].latency if loads else 0.0
+
     def load(self) -> Load:
         """Its load, all its connections taken together."""
         loads = loads_of(self.engine)
         load = _added(self.past, loads[0]) if loads else self.past
         state = "on trial" if self.on_trial and self.usable else self.state
         limit = self.capacity if self.usable else 0
-        return replace(load, address=self.address, state=state, limit=limit, in_flight=self.outstanding)
+        return replace(
+            load, address=self.address, state=state, limit=limit, in_flight=self.outstanding,
+            backups=load.backups + self.backups,
+        )  # fmt: skip
 
 
 def shown(engine: Spec | Engine) -> str:

@@ -201,12 +201,11 @@ class Roster:
 
     def is_well(self, member: Member) -> None:
         """A member has answered a prompt."""
-        if member.failures or member.on_trial:
-            was_on_trial = member.on_trial
-            member.answered()
-            if was_on_trial and member.usable:
-                _log.warning("%s is back.", member.address)
-                self._changed()
+        was_on_trial = member.on_trial
+        member.answered()
+        if was_on_trial and member.usable:
+            _log.warning("%s is back.", member.address)
+            self._changed()
 
     def _call(self, spec: Spec, wait: float) -> None:
         """Begin to ask a server that is away whether it is back."""

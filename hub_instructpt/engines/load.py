@@ -31,6 +31,7 @@ class Load:
         in_flight: requests that it has, now.
         answered, refused, failed: requests, by what became of them; refused are those that met a full server.
         tokens: generated.
+        backups: requests for prompts that another server of the fleet had as well.
         seconds: since the first request.
         full_seconds: of these, with every place taken.
         slot_seconds: requests in flight, integrated over time.
@@ -45,6 +46,7 @@ class Load:
     refused: int = 0
     failed: int = 0
     tokens: int = 0
+    backups: int = 0
     seconds: float = 0.0
     full_seconds: float = 0.0
     slot_seconds: float = 0.0
