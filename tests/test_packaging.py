@@ -6,6 +6,7 @@ checkout out of sight; an installed package finds its cards, templates and tiny 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import sysconfig
@@ -73,6 +74,7 @@ def test_the_wheel_holds_the_package_its_knowledge_and_nothing_else(wheel: Path)
     assert "License-Expression: Apache-2.0" in told
     assert "Requires-Python: >=3.11" in told
     assert "hub-instructpt = hub_instructpt.cli:main" in programs
+    assert "hf-instructpt = hub_instructpt.cli:extension" in programs
     assert wheel.stat().st_size < 20_000_000
 
 
@@ -107,3 +109,30 @@ def test_the_installed_command_does_the_main_job_from_another_folder(
     )  # fmt: skip
     assert str(ROOT / "cards") not in found
     assert found.endswith("tiny-synthesizer")
+
+
+def test_the_command_line_of_the_hub_runs_it_as_an_extension(installed: Path, tmp_path: Path) -> None:
+    """As `hf extensions install` leaves it, which would fetch the package from GitHub: a program and a manifest."""
+    program = Path(sys.executable).parent / "hf"
+    extension = tmp_path / ".local/share/hf/extensions/hf-instructpt"
+    extension.mkdir(parents=True)
+    manifest = {
+        "owner": "someone", "repo": "hf-instructpt", "repo_id": "someone/hf-instructpt", "short_name": "instructpt",
+        "executable_path": str(installed / "hf-instructpt"), "type": "python",
+        "installed_at": "2026-11-21T00:00:00+00:00", "description": "Training data", "commit_sha": None,
+    }  # fmt: skip
+    (extension / "manifest.json").write_text(json.dumps(manifest))
+    env = environment(PYTHONPATH="", HOME=str(tmp_path), HF_HUB_DISABLE_UPDATE_CHECK="1")
+
+    def hf(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [program, *arguments], capture_output=True, text=True, env=env, cwd=tmp_path, check=False, timeout=60
+        )
+
+    assert "instructpt" in hf("--help").stdout
+    told = hf("instructpt", "push", "--help")
+    assert told.returncode == 0, told.stderr
+    assert "Usage: hf instructpt push [OPTIONS]" in told.stdout
+    failed = hf("instructpt", "status", "nothing")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("hub-instructpt: nothing holds no run")

@@ -20,7 +20,7 @@ from hub_instructpt.cards.corpus import card_metadata, draw_figures, render_card
 from hub_instructpt.cards.escaping import address, block, code_span, fenced, flat, linked, markdown
 from hub_instructpt.cards.figures import write_figures
 from hub_instructpt.cards.front import decode_card, page, read_card, split_card
-from hub_instructpt.cards.merging import JUDGED, assemble, begin, end, merge_body, merge_metadata, parts_of
+from hub_instructpt.cards.merging import JUDGED, LINKS, assemble, begin, end, merge_body, merge_metadata, parts_of
 from hub_instructpt.cards.metadata import (
     CONFIG,
     DATA_FILES,
@@ -41,6 +41,7 @@ __all__ = [
     "DATA_FILES",
     "FILES_IN_A_FOLDER",
     "JUDGED",
+    "LINKS",
     "TINY",
     "address",
     "assemble",

@@ -26,6 +26,9 @@ from hub_instructpt.errors import CardError, SettingsError
 # Keys that are a matter of judgement: a person's value stays. The others follow from the files.
 JUDGED = ("pretty_name", "license", "license_name", "language", "language_bcp47", "task_categories", "source_datasets")
 
+LINKS = "links"
+"""The part that names what belongs together with a repo. It is no config's."""
+
 _EARLIER = {
     "<!-- hub-instructpt: begin of the generated part; what stands outside of it is kept -->": "begin",
     "<!-- hub-instructpt: end of the generated part -->": "end",
@@ -79,7 +82,7 @@ def assemble(
     """
     theirs, body = split_card(earlier or "")
     body = _with_new_marks(body)
-    others = [other for other in parts_of(body) if other != name]
+    others = [other for other in parts_of(body) if other not in (name, LINKS)]
     metadata = merge_metadata(theirs, ours, written_before(body), joined=bool(others), stale=stale)
     written = {key: metadata[key] if others and key in metadata else ours[key] for key in JUDGED if key in ours}
     digests = " ".join(f"{key}={_digest(value)}" for key, value in written.items())

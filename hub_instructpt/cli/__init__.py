@@ -3,6 +3,7 @@
     hub-instructpt augment SOURCE --out DIR    status DIR    verify DIR    retry DIR    card DIR
     hub-instructpt render DIR --out DIR2    cache [--clear]
     hub-instructpt mix PART… --out DIR         collect NAME… --out DIR    push DIR NAMESPACE/NAME
+    hub-instructpt collection create TITLE --add ITEM…
 
 Keeps true: an error is one line on stderr that says what happened and what to do; a traceback only with --debug.
 Exit status: 0 done, 1 failed (what is done is safe, the same command goes on), 2 wrong use or bad input.
@@ -19,6 +20,7 @@ from hub_instructpt.cli import (
     augment,
     cache,
     collect,
+    collection,
     evaluate_synthesizer,
     inspect,
     mix,
@@ -51,6 +53,7 @@ app.command("collect")(collect.collect)
 app.command("tune")(tune.tune)
 app.command("evaluate-synthesizer")(evaluate_synthesizer.evaluate_synthesizer)
 app.command("push")(push.push)
+app.add_typer(collection.app, name="collection")
 app.command("cache")(cache.cache)
 
 
@@ -69,13 +72,18 @@ def _options(
     pass
 
 
-def main(argv: list[str] | None = None) -> None:
+def extension() -> None:
+    """Entry point of `hf-instructpt`, which the Hub's own command line runs as `hf instructpt`."""
+    main(program="hf instructpt")
+
+
+def main(argv: list[str] | None = None, program: str = "hub-instructpt") -> None:
     """Entry point of `hub-instructpt`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        app(arguments, prog_name="hub-instructpt")
+        app(arguments, prog_name=program)
     except HubInstructPTError as error:
         if debug:
             raise

@@ -8,6 +8,7 @@
     uploads         files on their way, before a commit shows them
     pushing         a directory becomes a repo, or a config of one
     pushing_along   the same, while the run goes on
+    gathering       a collection of what belongs together
     verifying       a repo is what its manifest claims
     sources         what the Hub says of a dataset that is about to be read
     downloads       a collection fetched from it
@@ -16,6 +17,7 @@ Keeps true: no token is ever in a message; only the rooms of this folder talk to
 """
 
 from hub_instructpt.hub.downloads import collection_folder
+from hub_instructpt.hub.gathering import Gathered, Item, gather
 from hub_instructpt.hub.publications import kind_of
 from hub_instructpt.hub.pushing import Pushed, push
 from hub_instructpt.hub.pushing_along import COMMIT_EVERY, PushingAlong
@@ -24,10 +26,13 @@ from hub_instructpt.hub.verifying import Verified, verify_repo
 
 __all__ = [
     "COMMIT_EVERY",
+    "Gathered",
+    "Item",
     "Pushed",
     "PushingAlong",
     "Verified",
     "collection_folder",
+    "gather",
     "kind_of",
     "push",
     "source_facts",

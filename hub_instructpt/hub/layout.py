@@ -18,7 +18,7 @@ from hub_instructpt.cards import FILES_IN_A_FOLDER
 from hub_instructpt.errors import SettingsError
 from hub_instructpt.runs.manifest import MANIFEST
 
-_TAKEN = ("data", "packed", "figures", "default")
+_TAKEN = ("data", "packed", "figures", "default", "links")
 _NUMBERED = re.compile(r"(?P<folder>.*)/(?P<name>[^/]*?(?P<number>\d{5,})\.[a-z]+)")
 _DEFAULT = re.compile(
     r"(data|packed)/(\d{5}/)?train-\d{5,}\.parquet"

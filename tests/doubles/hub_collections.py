@@ -63,10 +63,14 @@ def saved(request: web.Request, collection: Collection) -> None:
 async def list_collections(request: web.Request) -> web.Response:
     who, owner = caller(request), request.query.get("owner")
     rows = request.app[STORE].collections.values()
-    return web.json_response([
+    wanted = [
         shown(row) for row in rows
         if owner in (None, row["owner"]) and (not row["private"] or (who and who.owns(row["owner"])))
-    ])  # fmt: skip
+    ]  # fmt: skip
+    for row in wanted:
+        del row["position"]  # the client numbers them itself
+        row["items"] = row["items"][:4]
+    return web.json_response(wanted)
 
 
 async def create(request: web.Request) -> web.Response:
