@@ -17,6 +17,8 @@ from hub_instructpt.mixing.manifest import Mixture
 from hub_instructpt.runs import load_file
 from hub_instructpt.runs.locks import is_being_written
 from hub_instructpt.runs.manifest import Manifest
+from hub_instructpt.tuning import card as synthesizer_card
+from hub_instructpt.tuning.facts import TuningFacts
 
 RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
 
@@ -27,7 +29,8 @@ def status(
     """Say how far a run is, and what became of its rows."""
     kind = hub.kind_of(folder)
     if kind != "run":
-        (_show_mixture if kind == "mixture" else _show_collection)(folder, json)
+        show = {"mixture": _show_mixture, "collection": _show_collection, "synthesizer": _show_synthesizer}
+        show[kind](folder, json)
         return
     manifest = Manifest.load(folder)
     facts = _facts(folder, manifest)
@@ -86,6 +89,7 @@ def card(folder: RunDirectory) -> None:
         "run": cards.write_card,
         "mixture": mixture_card.write_card,
         "collection": collection_card.write_card,
+        "synthesizer": synthesizer_card.write_card,
     }
     typer.echo(str(write[hub.kind_of(folder)](folder)))
 
@@ -102,6 +106,18 @@ def _show_collection(folder: Path, json: bool) -> None:
     for dataset in collection.datasets:
         counted = f"{dataset.num_records:,} records, {dataset.num_pairs:,} pairs"
         typer.echo(f"{dataset.name:<{width}} {counted}, from {dataset.source.name}")
+
+
+def _show_synthesizer(folder: Path, json: bool) -> None:
+    facts = TuningFacts.load(folder)
+    if json:
+        typer.echo(facts.model_dump_json(indent=2, exclude={"log", "files"}))
+        return
+    state = "finished" if facts.finished_at else _state(folder, False)
+    lines = [("state", state), ("base", facts.base.name), ("steps", f"{facts.steps_done:,} of {facts.steps:,}")]
+    lines += [("time", f"{facts.seconds:,.0f} s"), ("tuned on", ", ".join(each.name for each in facts.trained))]
+    for name, value in lines:
+        typer.echo(f"{name:<20} {value}")
 
 
 def _show_mixture(folder: Path, json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`hub-instructpt push`: a run, a mixture or a collection becomes a dataset repo on the Hub."""
+"""`hub-instructpt push`: a run, a mixture or a collection becomes a dataset repo, a synthesizer a model repo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from hub_instructpt import hub
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run, a mixture or a collection.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory of a run, a mixture, a collection or a synthesizer.")
+    ],
     repo_id: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The repo.")],
     config_name: Annotated[
         str | None,
@@ -39,7 +41,9 @@ def show_pushed(pushed: hub.Pushed, revision: str | None = None) -> None:
     """Say where it went, and how it is loaded from there."""
     what = f"commit {pushed.commit[:8]}" if pushed.changed else f"nothing has changed since commit {pushed.commit[:8]}"
     typer.echo(f"{pushed.pull_request or pushed.url} ({what})")
-    if pushed.pull_request is None:
+    if pushed.repo_type == "model":
+        typer.echo(f"Use it:  hub-instructpt augment SOURCE --engine local:{pushed.repo_id} --out DIR")
+    elif pushed.pull_request is None:
         config = f', "{pushed.config}"' if pushed.config else ""
         branch = f', revision="{revision}"' if revision else ""
         typer.echo(f'Load it:  load_dataset("{pushed.repo_id}"{config}, split="train"{branch})')

@@ -30,8 +30,8 @@ def verify(
         _verify_repo(target, revision)
         return
     kind = hub.kind_of(folder)
-    if kind == "mixture":
-        raise SettingsError(f"{folder} is a mixture: `verify` knows runs and collections.")
+    if kind in ("mixture", "synthesizer"):
+        raise SettingsError(f"{folder} is a {kind}: `verify` knows runs and collections.")
     with tqdm(desc="Checking", unit=" rows", leave=False, mininterval=0.5, disable=None) as bar:
 
         def tick(rows: int) -> None:

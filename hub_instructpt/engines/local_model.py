@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -139,7 +140,9 @@ def load(path: str, revision: str | None, device_name: str | None) -> LocalModel
         model=model,
         tokenizer=tokenizer,
         eos_ids=tuple(eos_ids),
-        revision=getattr(model.config, "_commit_hash", None) or _weights_sha256(Path(path)),
+        revision=getattr(model.config, "_commit_hash", None)
+        or _cached_commit(path, revision)
+        or _weights_sha256(Path(path)),
         dtype=str(dtype).removeprefix("torch."),
         version=f"transformers {transformers.__version__}",
         closing=threading.Event(),
@@ -159,6 +162,20 @@ def _best_device(torch: Any) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _cached_commit(path: str, revision: str | None) -> str | None:
+    """The commit of a model of the Hub, by where it lies in the cache: newer versions of transformers do not say."""
+    if Path(path).is_dir():
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        file = try_to_load_from_cache(path, "config.json", revision=revision)
+    except ValueError:  # no name of a repo
+        return None
+    found = re.search(r"[/\\]snapshots[/\\]([0-9a-f]{40})[/\\]", file) if isinstance(file, str) else None
+    return found[1] if found else None
 
 
 def _weights_sha256(folder: Path) -> str | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from hub_instructpt.cards import FILES_IN_A_FOLDER
 from hub_instructpt.errors import SettingsError
 from hub_instructpt.runs.manifest import MANIFEST
+from hub_instructpt.tuning.facts import FACTS
 
 _TAKEN = ("data", "packed", "figures", "default", "links")
 _NUMBERED = re.compile(r"(?P<folder>.*)/(?P<name>[^/]*?(?P<number>\d{5,})\.[a-z]+)")
@@ -28,9 +29,10 @@ _DEFAULT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the files of a directory go. `config` is None for the default one."""
+    """Where the files of a directory go. `config` is None for the default one; a model has none at all."""
 
     config: str | None = None
+    of_model: bool = False
 
     @classmethod
     def named(cls, config: str | None) -> Layout:
@@ -49,6 +51,8 @@ class Layout:
     @property
     def manifest(self) -> str:
         """Where the manifest goes."""
+        if self.of_model:
+            return FACTS
         return f"{self.config}/{MANIFEST}" if self.config else MANIFEST
 
     @property
@@ -58,6 +62,8 @@ class Layout:
 
     def path(self, path: str) -> str:
         """Where a file of the directory goes."""
+        if self.of_model:
+            return path
         if self.config:
             path = f"{self.config}/{path.removeprefix('data/')}"
         found = _NUMBERED.fullmatch(path)
@@ -67,6 +73,8 @@ class Layout:
 
     def is_ours(self, path: str) -> bool:
         """Whether a file of a repo has the name of one that a push puts there, into this place."""
+        if self.of_model:
+            return False  # the files of a model have names that others use too: its record tells which were ours
         if self.config is None:
             return _DEFAULT.fullmatch(path) is not None
         return re.fullmatch(rf"{re.escape(self.config)}/(\d{{5}}/)?train-\d{{5,}}\.parquet", path) is not None

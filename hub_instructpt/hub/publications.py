@@ -1,4 +1,4 @@
-"""What of a directory goes to the Hub: a run, a mixture or a collection, seen alike.
+"""What of a directory goes to the Hub: a run, a mixture, a collection or a synthesizer, seen alike.
 
 Keeps true: everything is taken from one reading of the manifest, so that what is sent agrees with it, also while a run
 goes on; a dataset of a collection whose licence forbids passing it on never becomes part of a publication.
@@ -26,8 +26,10 @@ from hub_instructpt.hub.uploads import File, not_as_sealed
 from hub_instructpt.mixing import card as mixture_card
 from hub_instructpt.mixing.manifest import Mixture
 from hub_instructpt.runs.manifest import MANIFEST, Manifest, ShardFacts
+from hub_instructpt.tuning import card as synthesizer_card
+from hub_instructpt.tuning.facts import FACTS, TuningFacts
 
-Kind = Literal["run", "mixture", "collection"]
+Kind = Literal["run", "mixture", "collection", "synthesizer"]
 FIGURES = "figures"
 
 
@@ -71,6 +73,8 @@ class Publication:
 
 def kind_of(folder: Path) -> Kind:
     """What a directory holds; a run, where that can not be told."""
+    if (folder / FACTS).is_file() and not (folder / MANIFEST).exists():
+        return "synthesizer"
     try:
         found = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
@@ -93,11 +97,13 @@ def publication(folder: Path, leave_out: Sequence[str] = (), config: str | None 
     """
     kind, layout = kind_of(folder), Layout.named(config)
     if kind != "run" and config is not None:
-        raise SettingsError(f"{folder} holds a {kind}, whose configs have names of their own.")
+        raise SettingsError(f"{folder} holds a {kind}, which can not be a config of a name.")
     if kind == "collection":
         return _collection(folder, leave_out, layout)
     if leave_out:
         raise SettingsError(f"{folder} holds a {kind}, of which no dataset can be left out.")
+    if kind == "synthesizer":
+        return _synthesizer(folder)
     if kind == "mixture":
         mixture = Mixture.load(folder)
         return Publication(
@@ -124,6 +130,25 @@ def publication(folder: Path, leave_out: Sequence[str] = (), config: str | None 
         layout,
         layout.patterns,
         config,
+    )
+
+
+def _synthesizer(folder: Path) -> Publication:
+    facts = TuningFacts.load(folder)
+    if facts.finished_at is None:
+        raise RunDirectoryError(
+            f"{folder} holds a synthesizer that is not finished: {facts.steps_done:,} of {facts.steps:,} steps.",
+            advice="Run the same `hub-instructpt tune` again, which goes on from there.",
+        )
+    plots = [File(path.relative_to(folder), path.name) for path in sorted(folder.glob("[!.]*.svg"))]
+    return Publication(
+        folder,
+        [*(File(Path(each.path), each.path, each.num_bytes, each.sha256) for each in facts.files), *plots],
+        facts.model_dump_json(indent=1) + "\n",
+        f"Instruction synthesizer tuned from {cards.flat(facts.base.name, 100)}",
+        lambda repo_id, earlier: synthesizer_card.render_card(facts, repo_id, earlier),
+        Layout(of_model=True),
+        repo_type="model",
     )
 
 
@@ -170,7 +195,7 @@ def check_sealed(published: Publication) -> None:
 
     That the content is what was sealed is found when a file is read to be sent.
     """
-    if not published.files:
+    if not any(file.sha256 for file in published.files):
         raise RunDirectoryError(
             f"{published.folder} has no sealed shard yet.", advice="Run `hub-instructpt augment` on, or `mix`."
         )

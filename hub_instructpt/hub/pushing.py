@@ -1,4 +1,4 @@
-"""A run, a mixture or a collection, pushed to a repo on the Hub.
+"""A run, a mixture, a collection or a synthesizer, pushed to a repo on the Hub.
 
 Keeps true: a push ends with one commit, so a reader sees the old state or the new one and nothing between: shards,
 manifest, card, figures, and the removal of what the manifest no longer names. Files go up before it, a few at a time,
@@ -66,7 +66,9 @@ def push(
     config_name: str | None = None,
     leave_out: Sequence[str] = (),
 ) -> Pushed:
-    """Push a run, a mixture or a collection to a dataset repo; the repo is made when there is none.
+    """Push a run, a mixture or a collection to a dataset repo, a synthesizer to a model repo.
+
+    The repo is made when there is none.
 
     Args:
         folder: its directory. An unfinished one may be pushed; its card says so.
@@ -140,20 +142,17 @@ class Push:
             [
                 *([CommitOperationAdd(layout.manifest, new_manifest)] if manifest != new_manifest else []),
                 *([CommitOperationAdd(CARD, new_card)] if card is None or _shown(card) != _shown(new_card) else []),
-                *(CommitOperationDelete(path) for path in self._stale(there, card, named)),
+                *(CommitOperationDelete(path) for path in self._stale(there, card, manifest, named)),
             ],
         )
 
-    def _stale(self, there: There, card: bytes | None, named: set[str]) -> list[str]:
-        """Files that an earlier push has put there: shards, and figures that the card showed."""
-        figures = f"{self.published.layout.path('figures')}/"
-        shown = (card or b"").decode("utf-8", "replace")
-        return [
-            path
-            for path in sorted(there.files)
-            if path not in named
-            and (self.published.layout.is_ours(path) or (path.startswith(figures) and path in shown))
-        ]
+    def _stale(self, there: There, card: bytes | None, manifest: bytes | None, named: set[str]) -> list[str]:
+        """Files that an earlier push has put there: shards, files of a model, and figures that the card showed."""
+        layout, shown = self.published.layout, (card or b"").decode("utf-8", "replace")
+        figures = layout.path("figures/")
+        pictures = [path for path in there.files if path.startswith(figures) or path.endswith(".svg")]
+        earlier = {path for path in pictures if path in shown} | (_files_of(manifest) if layout.of_model else set())
+        return sorted(path for path in there.files if path not in named and (layout.is_ours(path) or path in earlier))
 
     # -- doing it
 
@@ -225,7 +224,7 @@ def refuse_foreign(repo: Repo, layout: Layout, there: There, manifest: bytes | N
     if foreign := layout.foreign(there.files):
         where = f" in the folder {layout.config}" if layout.config else ""
         raise HubError(
-            f"{repo.repo_id} holds another dataset{where}, which was not pushed by hub-instructpt ({foreign[0]}).",
+            f"{repo.repo_id} holds another {repo.repo_type}{where}, not pushed by hub-instructpt ({foreign[0]}).",
             advice="Give the name of a new repo, or remove the files there.",
         )
 
@@ -241,7 +240,16 @@ def is_manifest(content: bytes | None) -> bool:
         {"format", "source", "engine", "shards"} <= keys
         or {"format", "parts", "reached", "shards"} <= keys
         or {"format", "kind", "datasets"} <= keys
+        or {"format", "kind", "base", "settings", "data"} <= keys
     )
+
+
+def _files_of(manifest: bytes | None) -> set[str]:
+    """Files of a model, as the record of an earlier push names them."""
+    try:
+        return {str(each["path"]) for each in json.loads(manifest or b"{}").get("files", ())}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return set()
 
 
 def _shown(card: bytes) -> bytes:
