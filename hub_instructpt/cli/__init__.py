@@ -12,49 +12,66 @@ Exit status: 0 done, 1 failed (what is done is safe, the same command goes on), 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from hub_instructpt.cli import (
-    augment,
-    cache,
-    collect,
-    collection,
-    evaluate_synthesizer,
-    inspect,
-    mix,
-    push,
-    render,
-    retry,
-    tune,
-    verify,
-)
 from hub_instructpt.errors import HubInstructPTError
 from hub_instructpt.version import __version__
 
+COMMANDS = {
+    "augment": "augment",
+    "retry": "retry",
+    "status": "inspect",
+    "verify": "verify",
+    "card": "inspect",
+    "render": "render",
+    "mix": "mix",
+    "collect": "collect",
+    "tune": "tune",
+    "evaluate-synthesizer": "evaluate_synthesizer",
+    "push": "push",
+    "collection": "collection",
+    "cache": "cache",
+}
+"""The room that each command is in."""
+
+SETTINGS: dict[str, Any] = {
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class _Commands(TyperGroup):
+    """Loads the command that is asked for, and no other: most of what they need takes long to load."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        room = import_module(f"hub_instructpt.cli.{COMMANDS[cmd_name]}")
+        found = getattr(room, "app", None)  # several commands of one name
+        if found is None:
+            found = typer.Typer(**SETTINGS)
+            found.command(cmd_name)(getattr(room, cmd_name.replace("-", "_")))
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
+
 app = typer.Typer(
     name="hub-instructpt",
+    cls=_Commands,
     help="Turn raw text into instruction-augmented training data, and publish it on the Hugging Face Hub.",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="With --debug, an error shows where it came from.",
+    **SETTINGS,
 )
-app.command("augment")(augment.augment)
-app.command("retry")(retry.retry)
-app.command("status")(inspect.status)
-app.command("verify")(verify.verify)
-app.command("card")(inspect.card)
-app.command("render")(render.render)
-app.command("mix")(mix.mix)
-app.command("collect")(collect.collect)
-app.command("tune")(tune.tune)
-app.command("evaluate-synthesizer")(evaluate_synthesizer.evaluate_synthesizer)
-app.command("push")(push.push)
-app.add_typer(collection.app, name="collection")
-app.command("cache")(cache.cache)
 
 
 def _show_version(wanted: bool) -> None:

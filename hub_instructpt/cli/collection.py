@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from hub_instructpt.cli import SETTINGS
 from hub_instructpt.hub import Item, gather
 
-app = typer.Typer(help="A collection on the Hub, of what belongs together.", no_args_is_help=True)
+app = typer.Typer(help="A collection on the Hub, of what belongs together.", no_args_is_help=True, **SETTINGS)
 
 
 @app.callback()
