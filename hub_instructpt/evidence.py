@@ -17,6 +17,7 @@ Does not know shards, files or cards.
 from __future__ import annotations
 
 import re
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,19 +142,25 @@ class Evidence:
     @classmethod
     def of(cls, rows: Iterable[Iterable[Text]]) -> Evidence:
         """Of the rows of one shard, in their order."""
-        found, places = cls(), []
+        found = cls()
         for at, row in enumerate(rows):
-            for shot, (number, text, pairs) in enumerate(row):
-                found.pairs_per_text.add(len(pairs))
-                found.text_lengths.add(len(text))
-                for pair in pairs:
-                    found.instruction_lengths.add(len(pair["instruction"]))
-                    found.response_lengths.add(len(pair["response"]))
-                    found.kinds[read_pair(pair).kind] += 1
-                if pairs:
-                    places.append(Place(xxhash.xxh3_64_intdigest(text.encode(), number), at, shot))
-        found.samples = nsmallest(NUM_SAMPLES, places)
+            found.take(at, row)
         return found
+
+    def take(self, at: int, row: Iterable[Text]) -> None:
+        """Take in a row of a shard, `at` being its place there."""
+        for shot, (number, text, pairs) in enumerate(row):
+            self.pairs_per_text.add(len(pairs))
+            self.text_lengths.add(len(text))
+            for pair in pairs:
+                self.instruction_lengths.add(len(pair["instruction"]))
+                self.response_lengths.add(len(pair["response"]))
+                self.kinds[read_pair(pair).kind] += 1
+            if pairs:
+                digest = xxhash.xxh3_64_intdigest(text.encode(), number)
+                if len(self.samples) < NUM_SAMPLES or digest < self.samples[-1].digest:
+                    insort(self.samples, Place(digest, at, shot))
+                    del self.samples[NUM_SAMPLES:]
 
     def __add__(self, other: Evidence) -> Evidence:
         """Of both. Samples are left out: their places are those within one shard."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from hub_instructpt.cards.corpus import card_metadata, draw_figures, render_card, write_card
 from hub_instructpt.cards.escaping import address, block, code_span, fenced, flat, linked, markdown
-from hub_instructpt.cards.figures import write_figures
+from hub_instructpt.cards.figures import Stage, draw_distributions, figures_in, funnel, losses, write_figures
 from hub_instructpt.cards.front import decode_card, page, read_card, split_card
 from hub_instructpt.cards.merging import JUDGED, LINKS, assemble, begin, end, merge_body, merge_metadata, parts_of
 from hub_instructpt.cards.metadata import (
@@ -33,6 +33,7 @@ from hub_instructpt.cards.metadata import (
     restrictions,
     size_category,
 )
+from hub_instructpt.cards.samples import shown
 from hub_instructpt.cards.templates import render
 from hub_instructpt.cards.words import TINY, engine_name, group, knowledge, words
 
@@ -43,6 +44,7 @@ __all__ = [
     "JUDGED",
     "LINKS",
     "TINY",
+    "Stage",
     "address",
     "assemble",
     "begin",
@@ -52,17 +54,21 @@ __all__ = [
     "config_entry",
     "data_folder",
     "decode_card",
+    "draw_distributions",
     "draw_figures",
     "end",
     "engine_name",
     "fenced",
+    "figures_in",
     "flat",
+    "funnel",
     "group",
     "info_entry",
     "knowledge",
     "language_metadata",
     "license_metadata",
     "linked",
+    "losses",
     "markdown",
     "merge_body",
     "merge_metadata",
@@ -72,6 +78,7 @@ __all__ = [
     "render",
     "render_card",
     "restrictions",
+    "shown",
     "size_category",
     "split_card",
     "words",

@@ -66,7 +66,11 @@ def draw_distributions(evidence: Evidence, per: str) -> dict[str, str]:
     }
 
 
-ALT = {"funnel": "What became of what was read", "pairs": "Pairs per text", "lengths": "Lengths in characters"}
+ALT = {
+    "funnel": "What became of what was read",
+    "pairs": "How many pairs each text has",
+    "lengths": "Lengths in characters",
+}
 SECTIONS = {"funnel": ["funnel"], "distributions": ["pairs", "lengths"]}
 
 

@@ -7,7 +7,7 @@ Does not know how they are shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hub_instructpt.evidence import Place, chosen
+from hub_instructpt.records import Pair
 from hub_instructpt.runs.manifest import ShardFacts
 
 TEXT_CHARACTERS, PAIR_CHARACTERS, PAIRS, LINES = 800, 400, 4, 24
@@ -47,19 +48,19 @@ def read_samples(folder: Path, shards: Sequence[ShardFacts]) -> list[Sample]:
     return samples
 
 
-def shown(text: str, pairs: Sequence[Mapping[str, str]]) -> list[str]:
-    """A text with its pairs as lines, broken at a width that needs no scrolling."""
+def shown(text: str, pairs: Sequence[Pair], names: tuple[str, str] = ("instruction", "response")) -> list[str]:
+    """A text with its pairs as lines, broken at a width that needs no scrolling; `names` are of the parts of a pair."""
     lines = list(_cut(text, TEXT_CHARACTERS))
     for pair in pairs[:PAIRS]:
-        lines += ["", *_named("instruction: ", pair["instruction"]), *_named("response: ", pair["response"])]
+        lines += ["", *_named(names[0], pair["instruction"]), *_named(names[1], pair["response"])]
     more = len(pairs) - PAIRS
     return lines + (["", f"[{more:,} more pair{'s' if more > 1 else ''}]"] if more > 0 else [])
 
 
 def _named(name: str, text: str) -> Iterator[str]:
     first, *rest = _cut(text, PAIR_CHARACTERS) or [""]
-    yield name + first
-    yield from (" " * len(name) + line for line in rest)
+    yield f"{name}: {first}"
+    yield from (" " * (len(name) + 2) + line for line in rest)
 
 
 def _cut(text: str, characters: int) -> list[str]:

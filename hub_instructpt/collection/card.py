@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from hub_instructpt import cards
+from hub_instructpt.collection.collect import pairs_of
 from hub_instructpt.collection.manifest import CAP, Collection, DatasetFacts
 from hub_instructpt.runs.files import write_text
 
@@ -25,7 +27,6 @@ LEFT_OUT = (
     ("rows_cut", "rows left out in part"),
     ("questions_rejected", "questions left out"),
 )
-SAMPLE_CHARACTERS, SAMPLE_PAIRS = 600, 3
 FEATURES = [
     {"name": "context", "dtype": "string"},
     {"name": "QA_list", "list": [{"name": "Q", "dtype": "string"}, {"name": "A", "dtype": "string"}]},
@@ -35,13 +36,15 @@ FEATURES = [
 
 
 def write_card(folder: Path, repo_id: str | None = None) -> Path:
-    """Write `README.md` of a collection; parts of an earlier one that a person wrote are kept.
+    """Write `README.md` of a collection with its figures; parts of an earlier one that a person wrote are kept.
 
     Args:
         repo_id: where the collection will lie on the Hub; the example of how to load it names it.
     """
+    collection = Collection.load(folder)
+    cards.write_figures(folder, draw_figures(collection))
     path = folder / "README.md"
-    write_text(path, render_card(Collection.load(folder), folder, repo_id, cards.read_card(folder)))
+    write_text(path, render_card(collection, folder, repo_id, cards.read_card(folder)))
     return path
 
 
@@ -145,6 +148,8 @@ def _values(collection: Collection, folder: Path, repo_id: str | None) -> dict[s
         "unclear": [dataset.name for dataset in datasets if "unclear" in dataset.licence.restrictions],
         "forbidden": [dataset.name for dataset in datasets if not dataset.licence.redistributable],
         "left_out": LEFT_OUT,
+        "evidence": collection.evidence if collection.num_pairs else None,
+        "figures": cards.figures_in(folder),
         "commands": _commands(collection),
         "repo_id": repo_id or "NAMESPACE/NAME",
         "dates": " to ".join(dates),
@@ -179,20 +184,39 @@ def _anchor(name: str) -> str:
 
 
 def _sample(dataset: DatasetFacts, folder: Path) -> list[str]:
-    """The beginning of the first record, as lines."""
+    """The record that the manifest has chosen, as lines; the first one, where it has chosen none."""
+    evidence = dataset.gathered()
+    wanted = evidence.samples[0].row if evidence and evidence.samples else 0
     try:
-        with (folder / dataset.shards[0].path).open("rb") as lines:
-            record = orjson.loads(lines.readline())
-        context = str(record["context"])
-        shown = context[:SAMPLE_CHARACTERS] + ("…" if len(context) > SAMPLE_CHARACTERS else "")
-        found = [*shown.splitlines(), ""]
-        for pair in record["QA_list"][:SAMPLE_PAIRS]:
-            found += [*f"Q: {pair['Q'][:SAMPLE_CHARACTERS]}".splitlines()]
-            found += [*f"A: {pair['A'][:SAMPLE_CHARACTERS]}".splitlines()]
-        more = len(record["QA_list"]) - SAMPLE_PAIRS
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return []  # verifying says what is wrong with the file
-    return found + ([f"({more} more)"] if more > 0 else [])
+        for shard in dataset.shards:
+            if wanted < (shard.num_rows or 0):
+                with (folder / shard.path).open("rb") as lines:
+                    record = orjson.loads(next(islice(lines, wanted, None)))
+                return cards.shown(str(record["context"]), pairs_of(record), ("Q", "A"))
+            wanted -= shard.num_rows or 0
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        pass  # verifying says what is wrong with the file
+    return []
+
+
+def draw_figures(collection: Collection) -> dict[str, str]:
+    """The figures of the card, as SVG, by their names."""
+    counts, evidence = collection.counts, collection.evidence
+    if not counts["rows/read"] or evidence is None:
+        return {}
+    lost = cards.losses(counts, "questions_rejected")
+    if counts["pairs/over_cap"]:
+        lost = [*lost, ("beyond the cap", counts["pairs/over_cap"])]
+    asked = collection.num_pairs + sum(number for _, number in lost)
+    rejected = cards.losses(counts, "rows_rejected")
+    read, left_out = counts["rows/read"], sum(number for _, number in rejected)
+    stages = [
+        cards.Stage("rows read", read, read),
+        cards.Stage("rows used", read - left_out, read, rejected),
+        cards.Stage("questions", asked, asked),
+        cards.Stage("pairs kept", collection.num_pairs, asked, lost),
+    ]
+    return {"funnel": cards.funnel("From rows to pairs", stages), **cards.draw_distributions(evidence, "context")}
 
 
 def _commands(collection: Collection) -> list[str]:

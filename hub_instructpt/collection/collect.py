@@ -23,6 +23,8 @@ from hub_instructpt.collection.registry import code_of
 from hub_instructpt.collection.source import Record, Source
 from hub_instructpt.collection.writing import write_bytes, write_records
 from hub_instructpt.errors import InputError, RunDirectoryError, RunError
+from hub_instructpt.evidence import Evidence
+from hub_instructpt.records import Pair
 from hub_instructpt.runs.files import sync_folder
 from hub_instructpt.runs.locks import only_writer
 from hub_instructpt.runs.manifest import MANIFEST, SourceFacts
@@ -132,7 +134,9 @@ def collect(
         with Conversion(source, work / "pairs.sqlite") as conversion:
             _read(conversion, reading, tick)
             made = work / source.name
+            evidence = Evidence()
             records = _measured(conversion.records(settings.cap, settings.seed), source, conversion.counts)
+            records = _seen(records, evidence)
             files = list(write_records(records, made, source.name, settings.parquet))
             counts, ledger = conversion.counts, conversion.ledger
         if not counts["records/kept"]:
@@ -140,6 +144,7 @@ def collect(
         if ledger.entries:
             files.append(write_bytes(made, "rejected.jsonl", source.name, ledger.lines()))
         facts = _facts(source, reading, settings, counts, files)
+        facts.evidence = evidence.as_dict()
         facts.seconds = round(time.monotonic() - began, 1)
         _put_in_place(folder, made, facts, collection)
     except OSError as error:
@@ -177,6 +182,18 @@ def _measured(records: Iterator[Record], source: Source, counts: Counter[str]) -
                 folded = folded or fold(context)
                 counts["answers/in_folded_context"] += fold(qa["A"]) in folded
         yield record
+
+
+def _seen(records: Iterator[Record], evidence: Evidence) -> Iterator[Record]:
+    """Gathers of what kind the pairs are."""
+    for at, record in enumerate(records):
+        evidence.take(at, [(at, record["context"], pairs_of(record))])
+        yield record
+
+
+def pairs_of(record: Record) -> list[Pair]:
+    """The pairs of a record, under their names in the rest of the package."""
+    return [{"instruction": qa["Q"], "response": qa["A"]} for qa in record["QA_list"]]
 
 
 def fold(text: str) -> str:

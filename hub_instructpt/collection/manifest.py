@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hub_instructpt.errors import RunDirectoryError, RunError
+from hub_instructpt.evidence import Evidence
 from hub_instructpt.runs.files import write_text
 from hub_instructpt.runs.manifest import MANIFEST, SourceFacts, now
 from hub_instructpt.version import __version__
@@ -62,7 +63,8 @@ class FileFacts(_Strict):
 
 
 class DatasetFacts(_Strict):
-    """One dataset of the collection. `source.num_rows` is what was read, `declared_rows` what its card promises."""
+    """One dataset of the collection. `source.num_rows` is what was read, `declared_rows` what its card promises,
+    `evidence` of what kind its pairs are, as `Evidence` writes it; rows are counted over all its shards."""
 
     name: str
     also_called: list[str] = Field(default_factory=list)
@@ -79,6 +81,7 @@ class DatasetFacts(_Strict):
     collected_at: str = Field(default_factory=now)
     seconds: float = 0.0
     counts: dict[str, int]
+    evidence: dict[str, str] | None = None
     files: list[FileFacts]
 
     @property
@@ -95,6 +98,19 @@ class DatasetFacts(_Strict):
     def num_pairs(self) -> int:
         """Instruction-response pairs in all shards."""
         return self.counts.get("pairs/kept", 0)
+
+    def gathered(self) -> Evidence | None:
+        """The evidence, to be worked with; None where nobody gathered it.
+
+        Raises:
+            RunError: it can not be believed.
+        """
+        try:
+            return None if self.evidence is None else Evidence.from_dict(self.evidence)
+        except ValueError as error:
+            raise RunError(
+                f"The manifest is damaged: the evidence of {self.name} is {error}.", advice="Restore it from a copy."
+            ) from None
 
     def rejected(self, what: str) -> list[tuple[str, int]]:
         """Reasons of one group of counts with their numbers, the largest first."""
@@ -137,6 +153,13 @@ class Collection(_Strict):
         for dataset in self.datasets:
             total.update(dataset.counts)
         return total
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """Of all datasets; None where nobody gathered it for one of them."""
+        found = [dataset.gathered() for dataset in self.datasets]
+        known = [each for each in found if each is not None]
+        return sum(known, Evidence()) if len(known) == len(found) else None
 
     @property
     def num_records(self) -> int:

@@ -178,9 +178,14 @@ def _collection(folder: Path, leave_out: Sequence[str], layout: Layout) -> Publi
             f"{folder} holds what must not be passed on. {reasons}",
             advice=f"Publish the others with {shlex.join(words)}, or collect without them into another --out.",
         )
+    with suppress(OSError):  # as for a run; they are of what is published, also where that is not everything
+        cards.write_figures(folder, collection_card.draw_figures(collection))
     return Publication(
         folder,
-        [File(Path(each.path), each.path, each.num_bytes, each.sha256) for each in collection.files],
+        [
+            *(File(Path(each.path), each.path, each.num_bytes, each.sha256) for each in collection.files),
+            *_figures(folder, layout),
+        ],
         collection.model_dump_json(indent=1) + "\n",
         f"{len(collection.datasets):,} datasets, {collection.num_records:,} records, {collection.num_pairs:,} pairs",
         lambda repo_id, earlier: collection_card.render_card(collection, folder, repo_id, earlier),

@@ -17,8 +17,10 @@ from markdown_it import MarkdownIt
 
 from hub_instructpt import cards
 from hub_instructpt.collection import card
+from hub_instructpt.collection.collect import pairs_of
 from hub_instructpt.collection.manifest import Collection, CollectSettings, DatasetFacts, LicenceFacts
 from hub_instructpt.collection.writing import write_records
+from hub_instructpt.evidence import Evidence
 from hub_instructpt.runs.manifest import SourceFacts
 from tests.conftest import ROOT, environment
 from tests.doubles.hub_cards import check_card
@@ -61,6 +63,10 @@ def facts(folder: Path, name: str, words: str = "", **changes: object) -> Datase
         "collected_at": "2026-11-20T23:00:00+00:00",
         "counts": {"rows/read": 4, "pairs/kept": 4, "records/kept": 2},
         "files": files,
+        "evidence": Evidence.of(
+            [(at, record["context"], pairs_of(record))]  # type: ignore[arg-type]
+            for at, record in enumerate(records)
+        ).as_dict(),
     }
     return DatasetFacts(**(given | changes))  # type: ignore[arg-type]
 
@@ -91,11 +97,19 @@ def rich(folder: Path) -> Collection:
 
 
 def test_the_page_looks_as_its_golden_file(tmp_path: Path) -> None:
-    page = card.render_card(rich(tmp_path), tmp_path, "some-one/collection")
+    collection = rich(tmp_path)
+    figures = card.draw_figures(collection)
+    cards.write_figures(tmp_path, figures)
+    page = card.render_card(collection, tmp_path, "some-one/collection")
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(page, "utf-8")
     assert page == GOLDEN.read_text("utf-8")
     assert check_card(page) == ([], [])
+    assert all(f"](figures/{name}.svg)" in page for name in ("funnel", "pairs", "lengths"))
+    assert list(figures) == ["funnel", "pairs", "lengths"]
+    collection.datasets[0].evidence = None  # as of an earlier version
+    assert card.draw_figures(collection) == {}
+    assert "What the pairs are like" not in card.render_card(collection, tmp_path)
 
 
 @pytest.mark.parametrize("parquet", [False, True])

@@ -75,7 +75,8 @@ def test_a_collection_is_pushed_and_loaded_and_what_is_forbidden_is_not(hub: str
         [sys.executable, "-c", listed], capture_output=True, text=True, env=environment(**settings), check=True
     )
     assert there.stdout.split() == [
-        ".gitattributes", "README.md", "barn/json/valid.json", "barn/shard/00000.jsonl", "manifest.json",
+        ".gitattributes", "README.md", "barn/json/valid.json", "barn/shard/00000.jsonl", "figures/funnel.svg",
+        "figures/lengths.svg", "figures/pairs.svg", "manifest.json",
     ]  # fmt: skip
 
 
