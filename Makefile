@@ -9,6 +9,9 @@ DEV_READY := $(VENV)/.ready-dev
 # TGI's own client holds huggingface-hub below 1.0, so it and the older stack that it brings are tested apart.
 OLDER := .venvs/text-generation
 OLDER_READY := $(OLDER)/.ready
+# s3fs holds packages below the newest, too.
+STORES := .venvs/object-store
+STORES_READY := $(STORES)/.ready
 
 # The CPU build of torch: what the tiny synthesizer needs. With a GPU, install the build you want beforehand.
 TORCH ?= torch==2.13.0
@@ -20,8 +23,9 @@ demo: $(READY)
 	@$(BIN)/python examples/pydoc_topics.py > demo/topics.jsonl
 	$(BIN)/hub-instructpt augment demo/topics.jsonl --out demo/corpus --keep-column title --limit 48 --rows-per-shard 16
 
-test: $(DEV_READY) $(OLDER_READY) lint
+test: $(DEV_READY) $(OLDER_READY) $(STORES_READY) lint
 	$(OLDER)/bin/python -m pytest tests/old_stack
+	$(STORES)/bin/python -m pytest tests/object_store
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # Half an hour and more: a run is killed five hundred times.
@@ -49,6 +53,12 @@ $(OLDER_READY): pyproject.toml
 	test -x $(OLDER)/bin/python || $(PYTHON) -m venv $(OLDER)
 	$(OLDER)/bin/python -m pip install --quiet --upgrade pip
 	$(OLDER)/bin/python -m pip install --quiet --editable '.[text-generation]' pytest pytest-timeout
+	@touch $@
+
+$(STORES_READY): pyproject.toml
+	test -x $(STORES)/bin/python || $(PYTHON) -m venv $(STORES)
+	$(STORES)/bin/python -m pip install --quiet --upgrade pip
+	$(STORES)/bin/python -m pip install --quiet --editable . --group object-store
 	@touch $@
 
 clean:

@@ -16,7 +16,7 @@ Does not know the Hub's API.
 
 from __future__ import annotations
 
-from hub_instructpt.cards.corpus import card_metadata, draw_figures, render_card, write_card
+from hub_instructpt.cards.corpus import card_metadata, draw_figures, render_card, shards_shown, write_card
 from hub_instructpt.cards.escaping import address, block, code_span, fenced, flat, linked, markdown
 from hub_instructpt.cards.figures import Stage, draw_distributions, figures_in, funnel, losses, write_figures
 from hub_instructpt.cards.front import decode_card, page, read_card, split_card
@@ -78,6 +78,7 @@ __all__ = [
     "render",
     "render_card",
     "restrictions",
+    "shards_shown",
     "shown",
     "size_category",
     "split_card",

@@ -31,11 +31,11 @@ from hub_instructpt.cards.metadata import (
     restrictions,
     size_category,
 )
-from hub_instructpt.cards.samples import read_samples
+from hub_instructpt.cards.samples import read_samples, shards_sampled
 from hub_instructpt.cards.templates import render
 from hub_instructpt.cards.words import TINY, engine_name, group
 from hub_instructpt.runs.files import write_text
-from hub_instructpt.runs.manifest import Manifest
+from hub_instructpt.runs.manifest import Manifest, ShardFacts
 
 TEMPLATE = "corpus.md.jinja"
 
@@ -75,6 +75,12 @@ def render_card(
         return render(TEMPLATE, values | {"samples": samples, "figures": figures_in(folder, config)})
 
     return assemble(card_metadata(manifest, folder, config), part, earlier, name=config)
+
+
+def shards_shown(manifest: Manifest) -> list[ShardFacts]:
+    """The shards that must be there for the card to be written: the others are known by the manifest."""
+    shards = manifest.shards
+    return [shards[at] for at in sorted({0, *shards_sampled(shards)})] if shards else []
 
 
 def card_metadata(manifest: Manifest, folder: Path, config: str = CONFIG) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def read_samples(folder: Path, shards: Sequence[ShardFacts]) -> list[Sample]:
     """The chosen samples of a corpus; none where nobody gathered evidence, and none of a shard that can not be read:
     verifying tells what is wrong with it."""
     samples = []
-    for at, place in chosen(shard.gathered().samples if shard.evidence else [] for shard in shards):
+    for at, place in _chosen(shards):
         try:
             row = _row(folder / shards[at].path, place)
             example = row["examples"][place.shot]
@@ -46,6 +46,15 @@ def read_samples(folder: Path, shards: Sequence[ShardFacts]) -> list[Sample]:
         except (OSError, pa.ArrowException, LookupError, TypeError):
             continue
     return samples
+
+
+def shards_sampled(shards: Sequence[ShardFacts]) -> set[int]:
+    """Which shards hold the samples, as positions in their list."""
+    return {at for at, _ in _chosen(shards)}
+
+
+def _chosen(shards: Sequence[ShardFacts]) -> list[tuple[int, Place]]:
+    return chosen(shard.gathered().samples if shard.evidence else [] for shard in shards)
 
 
 def shown(text: str, pairs: Sequence[Pair], names: tuple[str, str] = ("instruction", "response")) -> list[str]:

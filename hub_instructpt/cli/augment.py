@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ import pyarrow.parquet as pq
 import typer
 from tqdm import tqdm
 
-from hub_instructpt import cards, hub
+from hub_instructpt import hub
+from hub_instructpt.cli.places import Place, fetch, working, write_card
 from hub_instructpt.cli.progress import Bar, say
 from hub_instructpt.cli.published import published_command
 from hub_instructpt.cli.push import show_pushed
@@ -46,7 +46,14 @@ def augment(
             help="Hub dataset id, or local .jsonl, .parquet, .csv, .txt: file, folder, glob.", metavar="SOURCE"
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Run directory: shards, manifest and card.")],
+    out: Annotated[
+        Place,
+        typer.Option(
+            parser=Place.parse,
+            metavar="DIR",
+            help="Run directory: shards, manifest and card. Or s3://, gs://, hf://buckets/…, any URL of fsspec.",
+        ),
+    ],
     engine: Annotated[
         list[str] | None,
         typer.Option(
@@ -142,24 +149,30 @@ def augment(
     gc.set_threshold(100_000, 50, 100)
     along = None
     if push_to is not None:
+        if out.folder is None:
+            raise SettingsError(f"--push-to pushes from a folder, and --out {out} is none.", advice="Leave one out.")
         along = hub.PushingAlong(
-            out, push_to, commit_every=commit_every, private=private, config_name=push_config, say=say
+            out.folder, push_to, commit_every=commit_every, private=private, config_name=push_config, say=say
         )
-    with stoppable() as stop, Bar() as bar, _pushing(along):
+    part = Worker.parse(worker) if worker else ALONE
+    with stoppable() as stop, Bar() as bar, _pushing(along), working(out, part, stop) as work:
         manifest = augment_source(
-            _open_source(source, config, split, revision, text_column, keep, out),
+            _open_source(source, config, split, revision, text_column, keep, work.folder),
             opened,
             settings,
-            out,
+            work.folder,
             stop=stop,
-            worker=Worker.parse(worker) if worker else ALONE,
+            worker=part,
             max_failed_share=max_failed_share,
             progress=bar,
             license=license,
             command=published_command(source, sys.argv[1:]),
             on_sealed=along.sealed if along else None,
+            shelf=work.shelf,
         )
-    card = cards.write_card(out)
+        manifest = work.finish(manifest)
+    if manifest.finished or out.folder is not None:
+        card = write_card(out)
     if manifest.finished:
         _show(manifest, out, card, named=bool(named), pushed=along is not None)
     else:
@@ -211,9 +224,9 @@ def _tick(bar: tqdm[Any], rows: int) -> None:
     bar.update(rows)
 
 
-def _show(manifest: Manifest, out: Path, card: Path, *, named: bool, pushed: bool) -> None:
+def _show(manifest: Manifest, out: Place, card: str, *, named: bool, pushed: bool) -> None:
     """One augmented text, what came of it all, and what to type next."""
-    sample = _sample(out, manifest)
+    sample = _sample(out.folder, manifest) if out.folder is not None else None
     if sample:
         typer.echo(f"\n{' One augmented text ':-^80}\n{sample}\n{'-' * 80}\n")
     counts = manifest.counts
@@ -224,13 +237,15 @@ def _show(manifest: Manifest, out: Path, card: Path, *, named: bool, pushed: boo
         f"{len(manifest.shards):,} shards in {out}, card in {card}."
     )
     if failed or rejected:
-        told = f"{rejected:,} rows had no usable text and {failed:,} texts failed; {out / LEDGER} says which and why."
-        again = f" `hub-instructpt retry {shlex.quote(str(out))}` asks again for what may pass."
+        told = f"{rejected:,} rows had no usable text and {failed:,} texts failed; {out}/{LEDGER} says which and why."
+        again = f" `hub-instructpt retry {out.quoted()}` asks again for what may pass."
         say(told + (again if any(shard.retryable for shard in manifest.shards) else ""))
     if not named:
         typer.echo("The same with a real engine:  add --engine http://HOST:PORT and another --out")
-    if not pushed:
-        typer.echo(f"Publish it:                   hub-instructpt push {shlex.quote(str(out))} NAMESPACE/NAME")
+    if out.folder is None:
+        typer.echo(f"Fetch it, to push it:         {fetch(out)}")
+    elif not pushed:
+        typer.echo(f"Publish it:                   hub-instructpt push {out.quoted()} NAMESPACE/NAME")
 
 
 def _sample(out: Path, manifest: Manifest, longest: int = 600) -> str | None:

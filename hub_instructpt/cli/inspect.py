@@ -9,6 +9,7 @@ import orjson
 import typer
 
 from hub_instructpt import cards, hub
+from hub_instructpt.cli.places import Place, looking, write_card
 from hub_instructpt.collection import card as collection_card
 from hub_instructpt.collection.manifest import Collection
 from hub_instructpt.engines.load import verdict
@@ -20,13 +21,20 @@ from hub_instructpt.runs.manifest import Manifest
 from hub_instructpt.tuning import card as synthesizer_card
 from hub_instructpt.tuning.facts import TuningFacts
 
-RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+RunDirectory = Annotated[
+    Place, typer.Argument(metavar="DIR", parser=Place.parse, help="A run directory, or the URL of one in a store.")
+]
 
 
 def status(
-    folder: RunDirectory, json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False
+    place: RunDirectory, json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False
 ) -> None:
     """Say how far a run is, and what became of its rows."""
+    with looking(place) as (folder, remote):
+        _show(folder, json, in_store=remote is not None)
+
+
+def _show(folder: Path, json: bool, *, in_store: bool) -> None:
     kind = hub.kind_of(folder)
     if kind != "run":
         show = {"mixture": _show_mixture, "collection": _show_collection, "synthesizer": _show_synthesizer}
@@ -34,6 +42,8 @@ def status(
         return
     manifest = Manifest.load(folder)
     facts = _facts(folder, manifest)
+    if in_store and not manifest.finished:
+        facts["state"] = "not finished; the same commands go on"  # nothing there tells whether anybody is at it
     if json:
         typer.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
         return
@@ -83,8 +93,12 @@ def _engine_lines(folder: Path) -> list[tuple[str, str]]:
     return lines
 
 
-def card(folder: RunDirectory) -> None:
+def card(place: RunDirectory) -> None:
     """Write the dataset card of a run again, from its manifest."""
+    folder = place.folder
+    if folder is None:
+        typer.echo(write_card(place))
+        return
     write = {
         "run": cards.write_card,
         "mixture": mixture_card.write_card,

@@ -8,11 +8,17 @@ from typing import Annotated
 import typer
 
 from hub_instructpt import hub
+from hub_instructpt.cli.places import folder_for
 
 
 def push(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a run, a mixture, a collection or a synthesizer.")
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            parser=folder_for("push"),
+            help="Directory of a run, a mixture, a collection or a synthesizer.",
+        ),
     ],
     repo_id: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The repo.")],
     config_name: Annotated[

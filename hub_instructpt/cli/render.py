@@ -10,14 +10,17 @@ import typer
 from tqdm import tqdm
 
 from hub_instructpt import cards
+from hub_instructpt.cli.places import folder_for
 from hub_instructpt.rendering.modes import NAMES
 from hub_instructpt.runs.manifest import Manifest
 from hub_instructpt.runs.rerender import render_again
 
 
 def render(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run directory.")],
-    out: Annotated[Path, typer.Option(help="Run directory of the new rendering.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=folder_for("render"), help="A finished run directory.")
+    ],
+    out: Annotated[Path, typer.Option(parser=folder_for("render"), help="Run directory of the new rendering.")],
     seed: Annotated[int, typer.Option(help="Another seed gives other modes and wording.")] = 0,
     mode: Annotated[
         str | None, typer.Option(metavar="MODE", help=f"One mode for all texts that allow it: {', '.join(NAMES)}.")

@@ -9,26 +9,40 @@ import typer
 from tqdm import tqdm
 
 from hub_instructpt import hub
+from hub_instructpt.cli.places import Place, looking
 from hub_instructpt.collection.verify import verify as verify_collection
 from hub_instructpt.errors import RunError, SettingsError
+from hub_instructpt.runs.remote import RemoteFiles
 from hub_instructpt.runs.verify import verify as verify_run
 
 
 def verify(
     target: Annotated[
         str,
-        typer.Argument(metavar="DIR|NAMESPACE/NAME", help="A directory of a run or a collection, or a dataset repo."),
+        typer.Argument(
+            metavar="DIR|NAMESPACE/NAME",
+            help="A directory of a run or a collection, a dataset repo, or the URL of a run in an object store.",
+        ),
     ],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a repo.")] = None,
 ) -> None:
     """Check every file, row and count against the manifest. Changes nothing.
 
-    Of a repo on the Hub, everything is downloaded, a file at a time.
+    Of a repo on the Hub, and of a run in a store, everything is downloaded, a file at a time.
     """
-    folder = Path(target).expanduser()
-    if not folder.exists() and target.count("/") == 1 and not target.startswith((".", "/", "~")):
-        _verify_repo(target, revision)
+    place = Place.parse(target)
+    if place.folder is not None:
+        folder = place.folder.expanduser()
+        if not folder.exists() and target.count("/") == 1 and not target.startswith((".", "/", "~")):
+            _verify_repo(target, revision)
+        else:
+            _verify(folder)
         return
+    with looking(place) as (folder, _):
+        _verify(folder, RemoteFiles(place.store(), folder))
+
+
+def _verify(folder: Path, files: RemoteFiles | None = None) -> None:
     kind = hub.kind_of(folder)
     if kind in ("mixture", "synthesizer"):
         raise SettingsError(f"{folder} is a {kind}: `verify` knows runs and collections.")
@@ -42,7 +56,7 @@ def verify(
             findings, notes = [str(finding) for finding in collection.findings], collection.notes
             seen = f"{collection.datasets:,} datasets, {collection.records:,} records, {collection.pairs:,} pairs"
         else:
-            run = verify_run(folder, tick)
+            run = verify_run(folder, tick, files)
             findings, notes = run.findings, run.notes
             seen = f"{run.shards:,} shards, {run.rows:,} rows, {run.pairs:,} pairs"
     for line in (*findings, *notes):

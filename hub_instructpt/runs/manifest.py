@@ -219,15 +219,27 @@ class Manifest(_Strict):
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{path} can not be read: {type(error).__name__}.") from None
-        try:
-            manifest = cls.model_validate_json(text)
-        except ValidationError as error:
-            raise RunError(
-                f"{path} is damaged or of another version: {_first(error)}.",
-                advice="Restore it from a copy, or start again with another --out.",
-            ) from None
+        manifest = cls.parse(text, path)
         manifest.add(*beside)
         return manifest
+
+    @classmethod
+    def parse(cls, text: str | bytes, name: object) -> Manifest:
+        """Read a manifest.
+
+        Args:
+            name: what an error calls it.
+
+        Raises:
+            RunError: it can not be believed.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise RunError(
+                f"{name} is damaged or of another version: {_first(error)}.",
+                advice="Restore it from a copy, or start again with another --out.",
+            ) from None
 
 
 def write_beside(folder: Path, facts: ShardFacts) -> None:

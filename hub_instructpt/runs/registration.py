@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 from hub_instructpt.errors import RunDirectoryError
 from hub_instructpt.runs.files import is_temporary, sha256
@@ -50,11 +51,25 @@ def prepare(folder: Path) -> None:
         )
 
 
-def register(folder: Path, here: Manifest, worker: Worker = ALONE) -> Manifest:
+class Shelf(Protocol):
+    """Where sealed shards lie, when they do not stay in the run directory. Its name is shown to people."""
+
+    def why_damaged(self, folder: Path, shard: ShardFacts) -> str | None:
+        """In what a shard is not as it was sealed; None when it is."""
+
+    def registered(self, manifest: Manifest) -> None:
+        """The run is about to begin, or to go on; so far this is sealed."""
+
+    def sealed(self, shard: ShardFacts) -> None:
+        """One more shard is sealed. May wait, and sealing waits with it."""
+
+
+def register(folder: Path, here: Manifest, worker: Worker = ALONE, shelf: Shelf | None = None) -> Manifest:
     """The manifest of the run in `folder`, which has the directory or is a worker of it.
 
     Args:
         here: the run that is about to begin, without shards.
+        shelf: where its sealed shards lie, when they leave the directory.
 
     Raises:
         RunDirectoryError: the directory belongs to another run.
@@ -71,8 +86,8 @@ def register(folder: Path, here: Manifest, worker: Worker = ALONE) -> Manifest:
                 _drop_journals(folder)
             here.save(folder)
             return here
-        refuse_other_run(there, here, folder)
-    damaged = {shard.path for shard in _damaged(folder, there, worker)}
+        refuse_other_run(there, here, shelf or folder)
+    damaged = {shard.path for shard in _damaged(folder, there, worker, shelf)}
     if damaged or (here.license and here.license != there.license):
 
         def change(manifest: Manifest) -> None:
@@ -85,17 +100,18 @@ def register(folder: Path, here: Manifest, worker: Worker = ALONE) -> Manifest:
     return there
 
 
-def _damaged(folder: Path, manifest: Manifest, worker: Worker) -> Iterator[ShardFacts]:
+def _damaged(folder: Path, manifest: Manifest, worker: Worker, shelf: Shelf | None) -> Iterator[ShardFacts]:
     """Shards that are not as they were sealed. Their notes beside the manifest are removed."""
+    look = shelf.why_damaged if shelf else why_damaged
     own = [shard for shard in manifest.shards if worker.has(shard.index)]
     with ThreadPoolExecutor(HASHING_THREADS) as pool:
-        for shard, why in zip(own, pool.map(lambda shard: why_damaged(folder, shard), own), strict=True):
+        for shard, why in zip(own, pool.map(lambda shard: look(folder, shard), own), strict=True):
             if why is None:
                 continue
             again = "its answers are in the journal" if (folder / journal_path(shard.index)).exists() else (
                 f"its {shard.counts.get('texts/all', 0):,} texts are asked again"
             )  # fmt: skip
-            _log.warning("%s %s; it is made anew: %s.", folder / shard.path, why, again)
+            _log.warning("%s/%s %s; it is made anew: %s.", shelf or folder, shard.path, why, again)
             (folder / BESIDE / f"train-{shard.index:05d}.json").unlink(missing_ok=True)
             yield shard
 

@@ -41,7 +41,7 @@ from hub_instructpt.runs.manifest import (
 )
 from hub_instructpt.runs.plan import Plan, known_rows
 from hub_instructpt.runs.reading import read_ahead
-from hub_instructpt.runs.registration import prepare, register
+from hub_instructpt.runs.registration import Shelf, prepare, register
 from hub_instructpt.runs.shards import OpenShard, journal_path
 from hub_instructpt.runs.share import ALONE, Worker
 from hub_instructpt.runs.sources import Source, SourceRow
@@ -87,6 +87,7 @@ def augment_source(
     license: str | None = None,  # noqa: A002
     command: str | None = None,
     on_sealed: Callable[[ShardFacts], None] | None = None,
+    shelf: Shelf | None = None,
 ) -> Manifest:
     """Augment a source into a run directory, or go on with the run that is there.
 
@@ -100,8 +101,9 @@ def augment_source(
         max_failed_share: more failures than this stop the run.
         license: of the corpus, when the user names one.
         command: how to make the corpus again; for the card.
-        on_sealed: called with each shard that is sealed from now on, once it would survive a crash. It must come back
-            at once: what takes time, such as an upload, belongs into a thread of its own.
+        on_sealed: called in a thread with each shard that is sealed from now on, once it would survive a crash. The
+            next one is sealed when it has come back: what takes time, such as an upload, belongs into another thread.
+        shelf: where sealed shards lie, when they leave the folder; it is told of each, too.
 
     Returns:
         The manifest of the run; finished when no other worker has anything left to do.
@@ -122,7 +124,9 @@ def augment_source(
         )  # fmt: skip
 
         def plan(info: EngineInfo) -> Plan:
-            manifest = register(folder, here.model_copy(update={"engine": EngineFacts.of(info)}), worker)
+            manifest = register(folder, here.model_copy(update={"engine": EngineFacts.of(info)}), worker, shelf)
+            if shelf is not None:
+                shelf.registered(manifest)
             budget.remember(manifest.counts)
             sealed = {shard.index: shard.num_source_rows for shard in manifest.shards if worker.has(shard.index)}
             return Plan(
@@ -133,10 +137,13 @@ def augment_source(
                 worker,
             )
 
+        def tell(facts: ShardFacts) -> None:
+            for hook in (shelf.sealed if shelf else None, on_sealed):
+                if hook is not None:
+                    hook(facts)
+
         budget = FailureBudget(max_failed_share)
-        run = Run(
-            source.rows, source.kept_types, engine, settings, folder, plan, budget, progress or Progress(), on_sealed
-        )
+        run = Run(source.rows, source.kept_types, engine, settings, folder, plan, budget, progress or Progress(), tell)
         return runner.run(run.run() if stop is None else stop.guard(run.run()))
 
 
@@ -308,7 +315,7 @@ class Run:
             self.manifest.shards.append(facts)
             self.progress.sealed(self.manifest)
             if self.on_sealed is not None:
-                self.on_sealed(facts)
+                await asyncio.to_thread(self.on_sealed, facts)
 
     def _seal(self, shard: OpenShard) -> ShardFacts:
         facts = shard.seal(self.folder, self.kept_types)

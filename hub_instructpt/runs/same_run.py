@@ -6,15 +6,17 @@ Does not know what is done about it.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from hub_instructpt.errors import RunDirectoryError
 from hub_instructpt.runs.manifest import Manifest
 
 
-def refuse_other_run(there: Manifest, here: Manifest, folder: Path) -> None:
+def refuse_other_run(there: Manifest, here: Manifest, where: object) -> None:
     """Raise when a run directory belongs to another run than the one that is about to write there.
+
+    Args:
+        where: what an error calls the directory.
 
     Raises:
         RunDirectoryError: naming the first setting that differs.
@@ -26,11 +28,11 @@ def refuse_other_run(there: Manifest, here: Manifest, folder: Path) -> None:
                 continue
             if name == "files":
                 raise RunDirectoryError(
-                    f"{folder} holds another run: {_changed(old[name], new[name])} since.",
+                    f"{where} holds another run: {_changed(old[name], new[name])} since.",
                     advice="Give another --out, or restore the source.",
                 )
             raise RunDirectoryError(
-                f"{folder} holds another run: {_spoken(group, name)} was {_short(old[name])}, "
+                f"{where} holds another run: {_spoken(group, name)} was {_short(old[name])}, "
                 f"now it is {_short(new[name])}.",
                 advice="Give another --out, or the settings of that run.",
             )

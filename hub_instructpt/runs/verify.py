@@ -6,7 +6,8 @@ Keeps true: nothing is changed; every finding names its file. Does not know how 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,25 +36,42 @@ class Report:
     pairs: int = 0
 
 
-def verify(folder: Path, tick: Callable[[int], None] = lambda rows: None) -> Report:
+class Files:
+    """Where the files of a run lie: in its directory. Elsewhere, another one brings them there for a while."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def brought(self, shard: ShardFacts) -> AbstractContextManager[None]:
+        """Have the files of a shard in the directory."""
+        return nullcontext()
+
+    def data(self) -> list[str]:
+        """Names of the Parquet files that there are."""
+        return sorted(path.name for path in (self.folder / "data").glob("*.parquet"))
+
+
+def verify(folder: Path, tick: Callable[[int], None] = lambda rows: None, files: Files | None = None) -> Report:
     """Check a run directory.
 
     Args:
         tick: called with the source rows of each shard that is checked.
+        files: where they lie, when that is not the directory.
 
     Raises:
         RunDirectoryError: there is no run.
         RunError: the manifest can not be believed at all.
     """
-    manifest, report = Manifest.load(folder), Report()
+    manifest, report, files = Manifest.load(folder), Report(), files or Files(folder)
     for shard in manifest.shards:
-        found = list(faults_in_shard(folder, manifest, shard)) or list(_in_ledger(folder, shard))
+        with files.brought(shard):
+            found = list(faults_in_shard(folder, manifest, shard)) or list(_in_ledger(folder, shard))
         report.findings += [f"{shard.path}: {what}" for what in found]
         report.shards += 1
         report.rows += shard.num_rows
         report.pairs += shard.counts.get("pairs/kept", 0)
         tick(shard.num_source_rows)
-    report.findings += [*faults_between_shards(manifest), *_strays(folder, manifest)]
+    report.findings += [*faults_between_shards(manifest), *_strays(files.data(), manifest)]
     if not manifest.finished:
         total = expected_rows(manifest)
         of = "" if total is None else f" of {total:,}"
@@ -134,8 +152,8 @@ def faults_between_shards(manifest: Manifest) -> Iterator[str]:
         yield from (f"data/train-{index:05d}.parquet: the manifest of a finished run lacks it" for index in missing)
 
 
-def _strays(folder: Path, manifest: Manifest) -> Iterator[str]:
+def _strays(names: Sequence[str], manifest: Manifest) -> Iterator[str]:
     known = {shard.path for shard in manifest.shards}
-    for path in sorted((folder / "data").glob("*.parquet")):
-        if f"data/{path.name}" not in known and (manifest.finished or not path.name.startswith("train-")):
-            yield f"data/{path.name}: the manifest does not know it, but `datasets` would load it"
+    for name in names:
+        if f"data/{name}" not in known and (manifest.finished or not name.startswith("train-")):
+            yield f"data/{name}: the manifest does not know it, but `datasets` would load it"
