@@ -9,6 +9,7 @@ import typer
 
 from hub_instructpt import hub
 from hub_instructpt.cli.places import folder_for
+from hub_instructpt.errors import SettingsError
 
 
 def push(
@@ -20,7 +21,9 @@ def push(
             help="Directory of a run, a mixture, a collection or a synthesizer.",
         ),
     ],
-    repo_id: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The repo.")],
+    repo_id: Annotated[
+        str, typer.Argument(metavar="NAMESPACE/NAME", help="The repo, or a bucket: hf://buckets/NAMESPACE/NAME/FOLDER.")
+    ],
     config_name: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Push a run as this config, in a folder of its own; other configs stay."),
@@ -36,6 +39,11 @@ def push(
 
     Stopped in any way, the same command goes on; what has arrived is not sent twice.
     """
+    if repo_id.startswith(hub.BUCKETS):
+        if revision or create_pr or config_name:
+            raise SettingsError("A bucket has no branches, pull requests or configs.", advice="Name a folder in it.")
+        show_pushed(hub.push_to_bucket(folder, repo_id, private=private, leave_out=leave_out or ()))
+        return
     pushed = hub.push(
         folder, repo_id, private=private, revision=revision, create_pr=create_pr, config_name=config_name,
         leave_out=leave_out or (),
@@ -45,6 +53,10 @@ def push(
 
 def show_pushed(pushed: hub.Pushed, revision: str | None = None) -> None:
     """Say where it went, and how it is loaded from there."""
+    if pushed.repo_type == "bucket":
+        typer.echo(f"{pushed.url}{'' if pushed.changed else ' (nothing has changed)'}")
+        typer.echo(f'Load it:  load_dataset("{pushed.repo_id}", split="train")')
+        return
     what = f"commit {pushed.commit[:8]}" if pushed.changed else f"nothing has changed since commit {pushed.commit[:8]}"
     typer.echo(f"{pushed.pull_request or pushed.url} ({what})")
     if pushed.repo_type == "model":

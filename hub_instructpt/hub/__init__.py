@@ -7,6 +7,7 @@
     publications    what of a directory goes there
     uploads         files on their way, before a commit shows them
     pushing         a directory becomes a repo, or a config of one
+    buckets         a directory in a storage bucket, which has no commits
     pushing_along   the same, while the run goes on
     gathering       a collection of what belongs together
     verifying       a repo is what its manifest claims
@@ -16,6 +17,8 @@
 Keeps true: no token is ever in a message; only the rooms of this folder talk to the Hub.
 """
 
+from hub_instructpt.hub.buckets import BEGINNING as BUCKETS
+from hub_instructpt.hub.buckets import push_to_bucket
 from hub_instructpt.hub.downloads import collection_folder
 from hub_instructpt.hub.gathering import Gathered, Item, gather
 from hub_instructpt.hub.publications import kind_of
@@ -25,6 +28,7 @@ from hub_instructpt.hub.sources import source_facts
 from hub_instructpt.hub.verifying import Verified, verify_repo
 
 __all__ = [
+    "BUCKETS",
     "COMMIT_EVERY",
     "Gathered",
     "Item",
@@ -35,6 +39,7 @@ __all__ = [
     "gather",
     "kind_of",
     "push",
+    "push_to_bucket",
     "source_facts",
     "verify_repo",
 ]

@@ -1,6 +1,6 @@
 """A double of the Hugging Face Hub that speaks real HTTP, for tests of everything that uploads or downloads.
 
-    python -m tests.doubles.hub --port 0 [--root DIR] [--page-size N] [--multipart-over BYTES]
+    python -m tests.doubles.hub --port 0 [--root DIR] [--page-size N] [--multipart-over BYTES] [--xet DIR]
 
 What it does: prints one line, `http://127.0.0.1:PORT`, when it is ready, and answers the calls that huggingface_hub and
 datasets make with HF_HUB_DISABLE_XET=1: repos, commits, LFS, files, cards, collections, whoami. Tokens: `hf_write` and
@@ -12,7 +12,8 @@ For tests it also answers, on paths of its own (see hub_faults and hub_commits.c
 
 What it keeps true: one request at a time changes the state, so a commit is never half seen.
 
-What it does not know: Xet (huggingface_hub must be told HF_HUB_DISABLE_XET=1), spaces, buckets, jobs, discussions, and
+What it does not know: Xet and buckets, unless it is given a folder for them (see hub_xet; else huggingface_hub must be
+told HF_HUB_DISABLE_XET=1), spaces, jobs, discussions, and
 what the real server does where its clients do not care. It was written from its clients' side.
 """
 
@@ -28,7 +29,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tests.doubles import hub_collections, hub_commits, hub_files, hub_lfs, hub_repos
+from tests.doubles import hub_collections, hub_commits, hub_files, hub_lfs, hub_repos, hub_xet
 from tests.doubles.hub_access import ORGANIZATIONS, STORE, caller, refuse
 from tests.doubles.hub_faults import CONTROL, Handler, Troubles
 from tests.doubles.hub_store import Refusal, Store
@@ -72,7 +73,7 @@ async def old_style_repo(request: web.Request) -> web.Response:
     raise Refusal(status, f"Repository not found: {request.match_info['name']}", "RepoNotFound")
 
 
-def make_app(root: Path, *, page_size: int, multipart_over: int) -> web.Application:
+def make_app(root: Path, *, page_size: int, multipart_over: int, xet: Path | None = None) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY, middlewares=[refusals])
     store = app[STORE] = Store(root)
     app[hub_files.PAGE_SIZE], app[hub_lfs.MULTIPART_OVER] = page_size, multipart_over
@@ -84,6 +85,8 @@ def make_app(root: Path, *, page_size: int, multipart_over: int) -> web.Applicat
     app.router.add_get("/api/whoami-v2", whoami)
     for routes in (hub_repos, hub_commits, hub_files, hub_lfs, hub_collections):
         routes.add_routes(app)
+    if xet is not None:
+        hub_xet.add_routes(app, xet)
     app.router.add_get("/api/{kind:datasets|models}/{name}", old_style_repo)
     app.router.add_get("/api/{kind:datasets|models}/{name}/{verb:revision|tree}/{rest:.*}", old_style_repo)
     return app
@@ -107,10 +110,13 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="where the state lives; a temporary folder unless told")
     parser.add_argument("--page-size", type=int, default=1000, help="rows in one page of a tree")
     parser.add_argument("--multipart-over", type=int, default=5 * 10**9, help="larger LFS objects go in parts")
+    parser.add_argument(
+        "--xet", type=Path, help="a folder that is the Xet store; without it there is neither Xet nor bucket"
+    )
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         root = options.root or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hub-double-")))
-        app = make_app(root, page_size=options.page_size, multipart_over=options.multipart_over)
+        app = make_app(root, page_size=options.page_size, multipart_over=options.multipart_over, xet=options.xet)
         asyncio.run(serve(app, options.port))
 
 

@@ -14,13 +14,26 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from tests.doubles.hub_access import STORE, base_url, repo_url, writable
 from tests.doubles.hub_cards import check_card
-from tests.doubles.hub_store import REGULAR_LIMIT, Change, Refusal, Repo, Store, is_lfs
+from tests.doubles.hub_store import (
+    REGULAR_LIMIT,
+    Change,
+    Entry,
+    Refusal,
+    Repo,
+    Store,
+    git_id,
+    is_lfs,
+    lfs_pointer,
+)
+from tests.doubles.hub_xet import holds
 
 API = "/api/{kind:datasets|models}/{ns}/{name}"
 
@@ -62,7 +75,8 @@ async def commit(request: web.Request) -> web.Response:
     header = next((line["value"] for line in lines if line["key"] == "header"), None)
     if not header or not header.get("summary"):
         raise Refusal(400, "A commit needs a header with a summary")
-    changes = [change_of(store, repo, line["key"], line["value"]) for line in lines if line["key"] != "header"]
+    by_xet = partial(holds, request.app)
+    changes = [change_of(store, repo, line["key"], line["value"], by_xet) for line in lines if line["key"] != "header"]
     check_readme(store, repo, changes)
     proposal, parent = request.query.get("create_pr") == "1", header.get("parentCommit")
     head = store.resolve(repo, request.match_info["rev"])
@@ -83,13 +97,16 @@ async def commit(request: web.Request) -> web.Response:
     return web.json_response(reply)
 
 
-def change_of(store: Store, repo: Repo, key: str, value: dict[str, Any]) -> Change:
-    """One ndjson line of a commit."""
+def change_of(store: Store, repo: Repo, key: str, value: dict[str, Any], by_xet: Callable[[str], bool]) -> Change:
+    """One ndjson line of a commit; `by_xet` tells of a sha256 whether its bytes came by Xet."""
     if key == "file":
         return Change(value["path"], store.regular(regular_body(value)))
     if key == "lfsFile":
         if value.get("algo") != "sha256":
             raise Refusal(400, f"LFS objects are named by sha256, not {value.get('algo')}")
+        if by_xet(value["oid"]):
+            pointer = git_id("blob", lfs_pointer(value["oid"], value["size"]))
+            return Change(value["path"], Entry(pointer, value["size"], value["oid"], lfs=True))
         return Change(value["path"], store.large(repo, value["oid"], value.get("size")))
     if key in ("deletedFile", "deletedFolder"):
         return Change(value["path"].rstrip("/"), None, folder=key == "deletedFolder")

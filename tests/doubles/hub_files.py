@@ -18,6 +18,7 @@ from aiohttp import web
 
 from tests.doubles.hub_access import STORE, base_url, readable
 from tests.doubles.hub_store import Commit, Entry, Refusal, Store, folders_of, lfs_pointer, tree_ids
+from tests.doubles.hub_xet import xet_headers
 
 PAGE_SIZE = web.AppKey("page_size", int)
 API = "/api/{kind:datasets|models}/{ns}/{name}"
@@ -119,6 +120,8 @@ async def resolve(request: web.Request) -> web.Response:
     headers = {"X-Repo-Commit": commit.oid, "ETag": f'"{entry.etag}"', "Accept-Ranges": "bytes"}
     if entry.lfs:
         headers |= {"X-Linked-ETag": f'"{entry.sha256}"', "X-Linked-Size": str(entry.size)}
+        if by_xet := xet_headers(request, entry.sha256, commit.oid):
+            return web.Response(headers={**headers, **by_xet})  # the bytes are in its store
     return send(request, store, entry, headers)
 
 

@@ -152,20 +152,22 @@ class Store:
         self.root = root
         self.repos: dict[str, Repo] = {}
         self.collections: dict[str, dict[str, Any]] = {}
+        self.buckets: dict[str, dict[str, Any]] = {}
         self._commits: dict[str, Commit] = {}
         for folder in ("objects", "commits", "incoming"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         if (root / "state.json").exists():
             state = json.loads((root / "state.json").read_text())
             self.repos = {key: Repo(**repo) for key, repo in state["repos"].items()}
-            self.collections = state["collections"]
+            self.collections, self.buckets = state["collections"], state["buckets"]
 
     def save(self) -> None:
-        state = {"repos": {key: asdict(repo) for key, repo in self.repos.items()}, "collections": self.collections}
+        repos = {key: asdict(repo) for key, repo in self.repos.items()}
+        state = {"repos": repos, "collections": self.collections, "buckets": self.buckets}
         self._write(self.root / "state.json", json.dumps(state).encode())
 
     def clear(self) -> None:
-        self.repos, self.collections = {}, {}
+        self.repos, self.collections, self.buckets = {}, {}, {}
         self.save()
 
     def _write(self, path: Path, body: bytes) -> None:
