@@ -1,6 +1,6 @@
 """The model in this process: the local engine against one prompt at a time, and against batches in arrival order.
 
-    python -m benchmarks.in_process [--documents 192] [--model PATH] [--rounds 3] [--max-new-tokens 128]
+    python -m benchmarks.in_process [--documents 192] [--longest 2000] [--model PATH] [--rounds 3] …
 
 All three get the same prompts, model and limits, greedily, and must give the same texts. `one at a time` is what the
 published script does; `arrival order` pads batches of 32 as they come, and waits for the slowest of each.
@@ -27,10 +27,10 @@ BATCH = 32
 RESULTS = Path(__file__).parent / "results"
 
 
-def prompts_of(number: int) -> list[str]:
-    """Real texts of very different lengths, in no order of length."""
+def prompts_of(number: int, longest: int = 2000) -> list[str]:
+    """Real texts of 200 to `longest` characters, in no order of length."""
     texts = [text.strip() for _, text in sorted(pydoc_data.topics.topics.items())]
-    cut = [text[: 200 + (i * 397) % 1800] for i, text in enumerate(texts * (number // len(texts) + 1))]
+    cut = [text[: 200 + (i * 397) % (longest - 200)] for i, text in enumerate(texts * (number // len(texts) + 1))]
     return [format_prompt(text) for text in cut[:number]]
 
 
@@ -71,10 +71,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default=str(TINY_SYNTHESIZER))
     parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.add_argument("--longest", type=int, default=2000, help="characters")
     parser.add_argument("--device", default=None)
     given = parser.parse_args()
     sampling = SamplingParams(given.max_new_tokens)
-    prompts = prompts_of(given.documents)
+    prompts = prompts_of(given.documents, given.longest)
     model = load(given.model, None, given.device)
     runs: dict[str, list[tuple[float, float]]] = {"one at a time": [], "arrival order": [], "local engine": []}
     different = 0
@@ -95,7 +96,8 @@ def main() -> None:
     print(f"\n{different} of {given.rounds * len(prompts)} texts differ from those made one at a time.")
     RESULTS.mkdir(exist_ok=True)
     kept = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "runs": runs, "different": different}
-    (RESULTS / f"in-process-{time.strftime('%Y-%m-%d')}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    path = RESULTS / f"in-process-{given.longest}-{time.strftime('%Y-%m-%d')}.json"
+    path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

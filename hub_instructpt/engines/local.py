@@ -1,8 +1,8 @@
 """A causal LM in this process, behind the same one verb as every server.
 
-Waiting prompts are collected, sorted by length and run in left-padded batches; each caller gets its own future. On two
-CPU cores that is 9 to 10 times faster than one prompt at a time, with the same greedy tokens, and faster than
-continuous batching as transformers has it (facts on servers, part D). Sorting keeps the padding small.
+Waiting prompts are collected, sorted by length and run in left-padded batches; each caller gets its own future. On a
+CPU that is three to five times faster than one prompt at a time (benchmarks/README.md), with the same greedy tokens,
+and faster than continuous batching as transformers has it. Sorting keeps the padding small.
 
 Keeps true: prompts carry their BOS as text and are tokenised without special tokens, so the model sees exactly one;
 a prompt that fails touches no other; torch runs in one thread of its own. Does not know pairs, rows or files.

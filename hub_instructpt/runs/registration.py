@@ -85,6 +85,7 @@ def register(folder: Path, here: Manifest, worker: Worker = ALONE, shelf: Shelf 
             ):  # fmt: skip
                 _drop_journals(folder)
             here.save(folder)
+            _drop_leftovers(folder, here, worker)
             return here
         refuse_other_run(there, here, shelf or folder)
     damaged = {shard.path for shard in _damaged(folder, there, worker, shelf)}
