@@ -1,6 +1,6 @@
 """Lines appended to a file, many of them to one fsync (a group commit).
 
-A line is on disk at most 50 ms or 64 lines after it was given, and whoever gave it is told then, and where it stands.
+A line is on disk some 50 ms or 64 lines after it was given, and whoever gave it is told then, and where it stands.
 fsync waits for the disk: it runs in a thread of its own, and holds up neither requests nor other file work.
 
 Keeps true: who is told of a line finds it whole on disk, whatever is killed then. Half a line, left by a crash or by a
@@ -29,10 +29,12 @@ class Appender:
     Args:
         path: the file; made with its folder at the first line.
         create: False when it must be there already.
+        most_lines: of a commit that is not waited for; time alone bounds it when the lines come slowly.
     """
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
+    def __init__(self, path: Path, *, create: bool = True, most_lines: int = COMMIT_LINES) -> None:
         self.path = path
+        self._most_lines = most_lines
         self._flags = os.O_WRONLY | os.O_APPEND | (os.O_CREAT if create else 0) | getattr(os, "O_BINARY", 0)
         self._file: int | None = None
         self._size = 0
@@ -49,7 +51,7 @@ class Appender:
             self._committer = asyncio.create_task(self._commit())
         self._lines.append(line)
         self._told.append(told)
-        if len(self._lines) >= COMMIT_LINES:
+        if len(self._lines) >= self._most_lines:
             self._full.set()
 
     async def flush(self) -> None:

@@ -32,8 +32,10 @@ from hypothesis import strategies as st
 
 from hub_instructpt import Augment
 from hub_instructpt.answers import CachedEngine, caching, clear, default_folder, segments, survey
+from hub_instructpt.answers import index as index_room
 from hub_instructpt.answers.index import Index
 from hub_instructpt.errors import SettingsError
+from hub_instructpt.journal import line_of
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
 from tests.cli_cases import cases
 from tests.conftest import ROOT, environment, run_cli, topics
@@ -539,34 +541,26 @@ def test_what_was_deleted_under_its_reader_is_asked_again(tmp_path: Path) -> Non
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 40), max_size=120), st.integers(1, 30))
 def test_the_index_finds_what_was_added_whenever_it_sorts(numbers: list[int], most: int) -> None:
-    from hub_instructpt.answers import index as room
-
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "MOST_RECENT", most)
-        patch.setattr(room, "MOST_OPEN", 1)
+        patch.setattr(index_room, "MOST_RECENT", most)
+        patch.setattr(index_room, "MOST_OPEN", 1)
         paths = [Path(folder, name) for name in ("a.jsonl", "b.jsonl")]
         index = Index()
         for count, number in enumerate(numbers):
             path = paths[count % 2]
-            key = f"{number % 7:016x}{number:016x}"  # many share the first half
+            key = (number % 7 << 64) + number  # many share the first half
             with path.open("ab") as stream:
                 at = stream.tell()
-                stream.write(room_line(key, f"answer {number}"))
-            index.add(key, path, at)
+                stream.write(line_of(f"{key:032x}", Completion(f"answer {number}")))
+            index.add(key, index.number(path), at)
         known = Counter(numbers)
         for number in range(41):
-            found = index.find(f"{number % 7:016x}{number:016x}")
+            found = index.find((number % 7 << 64) + number)
             if number not in known:
                 assert found is None
             elif sum(other % 7 == number % 7 for other in known) == 1:
                 assert found == Completion(f"answer {number}")
         index.close()
-
-
-def room_line(key: str, text: str) -> bytes:
-    from hub_instructpt.journal import line_of
-
-    return line_of(key, Completion(text))
 
 
 # The command ----------------------------------------------------------------------------------------------------------

@@ -26,11 +26,14 @@ from hub_instructpt.answers import segments
 from hub_instructpt.answers.index import Index
 from hub_instructpt.appending import Appender
 from hub_instructpt.engines.base import Engine, pinned
-from hub_instructpt.journal import key_of, line_of
+from hub_instructpt.journal import line_of
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
 
 _log = logging.getLogger("hub_instructpt")
 _warned: set[str] = set()
+
+MOST_LINES = 1024
+"""Of a group commit. Nobody waits for one: time bounds it, and half as many commits cost half as much."""
 
 
 class CachedEngine:
@@ -123,10 +126,11 @@ class _Book:
 
     def __init__(self, root: Path, max_bytes: int, owned: dict[str, Any], greedy: bool) -> None:
         self.index = Index()
-        self.asked: Counter[bytes] = Counter()
+        self.asked: Counter[int] = Counter()
         self._root, self._max_bytes, self._owned, self._greedy = root, max_bytes, owned, greedy
         self._writing = True
         self._segment: segments.Segment | None = None
+        self._number = 0  # of that segment
         self._appender: Appender | None = None
         self._turning = asyncio.Lock()
         self._turn: asyncio.Task[None] | None = None
@@ -140,24 +144,25 @@ class _Book:
         if self.index.damaged:
             _log.info("%d damaged lines of kept answers are left out.", self.index.damaged)
 
-    def key(self, prompt: str) -> str:
-        if self._greedy:
-            return key_of(prompt)
+    def key(self, prompt: str) -> int:
+        """Digest of a prompt, as in a journal; and of how often it was asked before, where answers are draws."""
         encoded = prompt.encode()
-        digest = xxhash.xxh3_128_digest(encoded)
-        draw = self.asked[digest]
-        self.asked[digest] = draw + 1
-        return xxhash.xxh3_128_hexdigest(encoded, seed=draw)
+        key: int = xxhash.xxh3_128_intdigest(encoded)
+        if self._greedy:
+            return key
+        draw = self.asked[key]
+        self.asked[key] = draw + 1
+        return int(xxhash.xxh3_128_intdigest(encoded, seed=draw))
 
-    async def put(self, key: str, completion: Completion) -> None:
+    async def put(self, key: int, completion: Completion) -> None:
         """Write an answer down with the next commit. Never fails."""
         if self._segment is None:
             await self._begin_segment()
         segment, appender = self._segment, self._appender
         if not self._writing or segment is None or appender is None:
             return
-        line = line_of(key, completion)
-        appender.add(line, partial(self._told, key, segment.path))
+        line = line_of(f"{key:032x}", completion)
+        appender.add(line, partial(self._told, key, self._number))
         segment.room -= len(line)
         if segment.room <= 0 and (self._turn is None or self._turn.done()):
             self._turn = asyncio.create_task(self._next_segment(segment))
@@ -178,11 +183,11 @@ class _Book:
 
     # -- within ------------------------------------------------------------------------------------------------------
 
-    def _told(self, key: str, path: Path, at: int | OSError) -> None:
+    def _told(self, key: int, segment: int, at: int | OSError) -> None:
         if isinstance(at, OSError):
             self.give_up(_told_by(at))
         else:
-            self.index.add(key, path, at)
+            self.index.add(key, segment, at)
 
     async def _begin_segment(self) -> None:
         async with self._turning:
@@ -193,8 +198,8 @@ class _Book:
             except (OSError, NotImplementedError, RuntimeError) as error:  # file systems refuse locks in many ways
                 self.give_up(_told_by(error))
             else:
-                self._appender = Appender(segment.path, create=False)
-                self._segment = segment
+                self._appender = Appender(segment.path, create=False, most_lines=MOST_LINES)
+                self._segment, self._number = segment, self.index.number(segment.path)
 
     async def _next_segment(self, full: segments.Segment) -> None:
         """Go on in another segment, so that the oldest answers can go in parts."""

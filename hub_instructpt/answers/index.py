@@ -32,7 +32,7 @@ _READING = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
 class Index:
-    """Answers of some segments, by the digests of their prompts: 32 hexadecimal digits.
+    """Answers of some segments, by the digests of their prompts: 128-bit integers.
 
     Attributes:
         damaged: lines that could not be believed.
@@ -44,11 +44,13 @@ class Index:
         self._number: dict[Path, int] = {}
         self._keys: npt.NDArray[np.uint64] = np.empty(0, np.uint64)  # sorted
         self._places: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._sorted = 0  # of them; asking an array takes ten times as long
         self._recent: dict[int, int] = {}
+        self._most_recent = MOST_RECENT
         self._open: OrderedDict[int, int] = OrderedDict()  # files, by the number of their segment
 
     def __len__(self) -> int:
-        return len(self._keys) + len(self._recent)
+        return self._sorted + len(self._recent)
 
     def read(self, folder: Path) -> None:
         """Take in every segment of a folder. What can not be read is left out."""
@@ -59,7 +61,7 @@ class Index:
         self._sort(np.frombuffer(keys, np.uint64), np.frombuffer(places, np.uint64))
 
     def _scan(self, path: Path, keys: array[int], places: array[int]) -> None:
-        base = self._base(path)
+        base = self.number(path) << _OFFSET_BITS
         for at, line, whole in segments.lines(path):
             if at == 0:
                 if segments.read_header(line) is None:
@@ -70,27 +72,34 @@ class Index:
             else:
                 self.damaged += 1
 
-    def add(self, key: str, path: Path, offset: int) -> None:
+    def number(self, path: Path) -> int:
+        """What `add` calls a segment."""
+        number = self._number.setdefault(path, len(self._paths))
+        if number == len(self._paths):
+            self._paths.append(path)
+        return number
+
+    def add(self, key: int, segment: int, offset: int) -> None:
         """Note an answer that was just written."""
-        self._recent[int(key[:16], 16)] = self._base(path) + offset
-        if len(self._recent) >= max(MOST_RECENT, len(self._keys) // 8):
+        self._recent[key >> 64] = segment << _OFFSET_BITS | offset
+        if len(self._recent) >= self._most_recent:
             number = len(self._recent)
             keys = np.fromiter(self._recent.keys(), np.uint64, number)
             places = np.fromiter(self._recent.values(), np.uint64, number)
             self._recent = {}
             self._sort(keys, places)
 
-    def find(self, key: str) -> Completion | None:
+    def find(self, key: int) -> Completion | None:
         """The answer to a prompt, if a segment holds it."""
-        prefix = int(key[:16], 16)
+        prefix = key >> 64
         place = self._recent.get(prefix)
         if place is not None and (found := self._fetch(place, key)) is not None:
             return found
-        if not len(self._keys):
+        if not self._sorted:
             return None
         # An answer may stand there twice, when two processes asked for it at a time.
         at = int(self._keys.searchsorted(np.uint64(prefix)))
-        while at < len(self._keys) and int(self._keys[at]) == prefix:
+        while at < self._sorted and int(self._keys[at]) == prefix:
             if (found := self._fetch(int(self._places[at]), key)) is not None:
                 return found
             at += 1
@@ -103,25 +112,20 @@ class Index:
 
     # -- within ------------------------------------------------------------------------------------------------------
 
-    def _base(self, path: Path) -> int:
-        number = self._number.setdefault(path, len(self._paths))
-        if number == len(self._paths):
-            self._paths.append(path)
-        return number << _OFFSET_BITS
-
     def _sort(self, keys: npt.NDArray[np.uint64], places: npt.NDArray[np.uint64]) -> None:
         keys, places = np.concatenate([self._keys, keys]), np.concatenate([self._places, places])
         order = np.argsort(keys, kind="stable")
-        self._keys, self._places = keys[order], places[order]
+        self._keys, self._places, self._sorted = keys[order], places[order], len(order)
+        self._most_recent = max(MOST_RECENT, self._sorted // 8)
 
-    def _fetch(self, place: int, key: str) -> Completion | None:
+    def _fetch(self, place: int, key: int) -> Completion | None:
         number, offset = place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1)
         try:
             line = _line_at(self._file(number), offset)
         except OSError:
             return None
         answer = believed(line)
-        return answer[1] if answer is not None and answer[0] == key else None
+        return answer[1] if answer is not None and int(answer[0], 16) == key else None
 
     def _file(self, number: int) -> int:
         handle = self._open.get(number)
