@@ -47,6 +47,32 @@ def test_status(tgi: str, status: int, error_type: str) -> None:
     assert generate(tgi).status == 200
 
 
+def test_bursts_after_the_work_is_done(tgi: str) -> None:
+    switch(tgi, kind="status", status=424, every=4, burst=2, late=True)
+    assert [generate(tgi).status for _ in range(8)] == [424, 424, 200, 200, 424, 424, 200, 200]
+    assert ask(tgi, "/_double/state").json["answered"] == 4
+
+
+def test_another_servers_json_after_the_work_is_done(tgi: str) -> None:
+    switch(tgi, kind="wrong_json", late=True, times=1)
+    assert "outputs" in generate(tgi).json
+    assert ask(tgi, "/_double/state").json["answered"] == 0
+    assert "generated_text" in generate(tgi).json
+
+
+def test_a_reset_in_the_middle_of_a_body(tgi: str) -> None:
+    switch(tgi, kind="reset_in_body", times=1)
+    with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
+        generate(tgi)
+    assert ask(tgi, "/_double/state").json["answered"] == 0
+    assert generate(tgi).status == 200
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "slow", "late": True}, {"kind": "status", "every": 2, "burst": 3}])
+def test_faults_that_can_not_be(tgi: str, wrong: dict[str, Any]) -> None:
+    assert ask(tgi, "/_double/faults", wrong).status == 400
+
+
 def test_unhealthy(tgi: str) -> None:
     switch(tgi, kind="status", status=503, route="/health")
     assert ask(tgi, "/health").json == {"error": "unhealthy", "error_type": "healthcheck"}

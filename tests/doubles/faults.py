@@ -6,6 +6,8 @@ A fault is JSON::
     {"kind": "reset", "share": 0.2, "seed": 7}                        every fifth or so, the same ones each time
     {"kind": "poison", "match": "arsenic", "status": 424}             always, for prompts that hold the word
     {"kind": "slow", "seconds": 0.5, "after": 10, "route": "*"}       from the eleventh request on, on every route
+    {"kind": "status", "status": 424, "every": 100, "burst": 20, "late": true}
+                                                                      20 in a row of each 100, when the work is done
 
 Keeps true: `after`, `times` and `share` count only requests that the fault is about (its route, its `match`), so two
 faults never disturb each other's counting. With `share`, the n-th such request always meets the same fate.
@@ -23,10 +25,10 @@ from aiohttp import web
 from tests.doubles.tgi_requests import Refusal
 
 EARLY = {"status", "poison", "plain_text", "wrong_json", "reset"}
-"""Kinds that take the place of an answer, and of the work for it."""
+"""Kinds that take the place of an answer, and of the work for it unless they come `late`."""
 WAITS = {"stall", "slow"}
 """Kinds that hold a permit for a while; after a stall no answer follows."""
-LATE = {"half_body", "empty_text", "no_headers", "no_choices", "no_usage", "aborted"}
+LATE = {"half_body", "reset_in_body", "empty_text", "no_headers", "no_choices", "no_usage", "aborted"}
 """Kinds that spoil an answer which was really generated."""
 KINDS = EARLY | WAITS | LATE
 
@@ -44,6 +46,14 @@ class Cut(Exception):
     """Cut the connection; no answer, or no more of it."""
 
 
+class Instead(Exception):
+    """Answer this in place of what was worked out."""
+
+    def __init__(self, response: web.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
 @dataclass
 class Fault:
     """One fault, with the count of requests that it was about and of those that it struck."""
@@ -57,6 +67,9 @@ class Fault:
     status: int | None = None
     seconds: float | None = None
     seed: int = 0
+    every: int = 1
+    burst: int = 1
+    late: bool = False
     seen: int = 0
     struck: int = 0
     _draws: random.Random = field(default_factory=random.Random, repr=False)
@@ -68,6 +81,10 @@ class Fault:
             raise ValueError("a poison needs `match`: which prompts it is about")
         if self.kind in {"status", "poison"} and self.code not in ERRORS:
             raise ValueError(f"no error body is known for status {self.code}: one of {sorted(ERRORS)}")
+        if self.late and self.kind not in EARLY:
+            raise ValueError(f"only these can be late: {sorted(EARLY)}")
+        if not 1 <= self.burst <= self.every:
+            raise ValueError("`burst` lies between 1 and `every`")
         self._draws = random.Random(self.seed)
 
     @classmethod
@@ -87,7 +104,10 @@ class Fault:
         if not about_route or self.match not in inputs:
             return False
         self.seen += 1
-        chosen = self._draws.random() < self.share  # drawn for every request, so that its fate hangs on its number only
+        chosen = (self.seen - 1) % self.every < self.burst
+        chosen &= (
+            self._draws.random() < self.share
+        )  # drawn for every request, so that its fate hangs on its number only
         if self.seen <= self.after or not chosen or (self.times is not None and self.struck >= self.times):
             return False
         self.struck += 1
@@ -124,7 +144,14 @@ class Struck:
         return sum(f.seconds if f.seconds is not None else default[f.kind] for f in self.faults if f.kind in WAITS)
 
     def instead(self) -> web.Response | None:
-        return next((answer for fault in self.faults if (answer := fault.instead()) is not None), None)
+        early = (fault for fault in self.faults if not fault.late)
+        return next((answer for fault in early if (answer := fault.instead()) is not None), None)
+
+    def after_work(self) -> None:
+        """What is done when the work is done, and its answer is not given."""
+        for fault in self.faults:
+            if fault.late and (answer := fault.instead()) is not None:
+                raise Instead(answer)
 
 
 class Faults:

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from tests.doubles.faults import Cut, Faults, Struck
+from tests.doubles.faults import Cut, Faults, Instead, Struck
 from tests.doubles.ledger import Ledger
 from tests.doubles.tgi_answers import Identity, json_reply
 from tests.doubles.tgi_requests import Malformed, Refusal
@@ -71,7 +71,12 @@ class Gate:
                 instead = struck.instead()
                 return await handler(request) if instead is None else instead
             response = await handler(request)
+            if struck.has("reset_in_body"):
+                await half(request, response)
+                raise Cut
             return await half(request, response) if struck.has("half_body") else response
+        except Instead as instead:
+            return instead.response
         except Refusal as refusal:
             return self.refusal(refusal)
         except Malformed as malformed:
@@ -143,6 +148,6 @@ async def half(request: web.Request, whole: web.StreamResponse) -> web.StreamRes
     response.content_length = len(whole.body)
     await response.prepare(request)
     await response.write(whole.body[: len(whole.body) // 2])
-    if request.transport is not None:
+    if request.transport is not None and not struck_of(request).has("reset_in_body"):
         request.transport.close()
     return response

@@ -74,6 +74,7 @@ class Server:
             self.ledger.saw_prompt(ask.ids, self.engine.bos_id)
             if self.identity.fixed_delay:
                 await asyncio.sleep(self.identity.fixed_delay)
+            struck.after_work()
             try:
                 completion = await self.engine.complete(ask)
             except Exception as error:
