@@ -53,6 +53,7 @@ def test_no_slot_is_lost_or_made_up_and_who_came_first_is_served_first(
                     how = await holding[number]
                     limiter.answered(slot) if how == "answer" else limiter.refused(slot)
                 finally:
+                    limiter.left(slot)
                     del holding[number]
 
         async def settle() -> None:
@@ -88,21 +89,79 @@ def test_no_slot_is_lost_or_made_up_and_who_came_first_is_served_first(
     asyncio.run(main())
 
 
-def test_requests_that_are_refused_together_lower_the_limit_once_and_answers_raise_it_again() -> None:
+class FullServer:
+    """Requests of one client to a server, one after the other in rounds: who admits is asked for each."""
+
+    def __init__(self, maximum: int, waiting: int, admits: Callable[[int], bool]) -> None:
+        self.limiter, self.waiting, self.admits = Limiter(maximum), waiting, admits
+        self.limits: list[float] = []
+        self.refused = self.answered = 0
+
+    async def drive(self, rounds: int) -> None:
+        """In each round some of those in flight are answered; a place that comes free is tried a few times."""
+        flying: list[Any] = []
+        for _ in range(rounds):
+            tries = 0
+            while self.limiter.in_flight < int(self.limiter.limit) and tries < self.waiting:
+                tries += 1
+                slot = await self.limiter.__aenter__()
+                if self.admits(len(flying)):
+                    flying.append(slot)
+                    continue
+                await self._end(slot, self.limiter.refused)
+                self.refused += 1
+            for slot in flying[: max(1, len(flying) // 10)]:
+                flying.remove(slot)
+                await self._end(slot, self.limiter.answered)
+                self.answered += 1
+            self.limits.append(self.limiter.limit)
+
+    async def _end(self, slot: Any, how: Callable[[Any], None]) -> None:
+        how(slot)
+        self.limiter.left(slot)
+        await self.limiter.__aexit__()
+
+
+@pytest.mark.parametrize("places", [1, 5, 40, 99])
+def test_a_server_that_has_room_for_fewer_is_asked_for_about_as_many(places: int) -> None:
+    server = FullServer(100, 30, lambda flying: flying < places)
+    asyncio.run(server.drive(600))
+    later = server.limits[200:]
+    assert max(later) <= places + max(8, places / 2)
+    assert sum(later) / len(later) > 0.85 * places
+    assert server.refused < server.answered + 100
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.35])
+def test_refusals_that_do_not_hang_on_how_many_there_are_make_it_no_fewer(share: float) -> None:
+    draw = random.Random(1)
+    server = FullServer(32, 64, lambda _: draw.random() > share)
+    asyncio.run(server.drive(600))
+    assert sum(server.limits) / 600 > 29
+    assert server.limits[-1] == 32
+
+
+def test_after_the_others_have_left_it_soon_has_all_places_again() -> None:
+    places = 4
+    server = FullServer(100, 30, lambda flying: flying < places)
+    asyncio.run(server.drive(100))
+    assert server.limits[-1] < 20
+    places = 100
+    asyncio.run(server.drive(300))  # thirty rounds of answers
+    assert server.limits[-1] == 100
+
+
+def test_refusals_of_a_whole_burst_tell_how_many_were_admitted() -> None:
     async def main() -> None:
         limiter = Limiter(100)
         slots = [await limiter.__aenter__() for _ in range(100)]
-        for slot in slots:
+        for slot in slots[40:]:
             limiter.refused(slot)
-        assert limiter.limit == 80
-        for _ in slots:
-            await limiter.__aexit__()
-        slot = await limiter.__aenter__()
-        limiter.refused(slot)  # one alone in flight, and refused: others fill the server
-        assert limiter.limit == 1
-        for _ in range(6000):
-            limiter.answered(slot)
-        assert limiter.limit == 100
+            limiter.left(slot)
+        assert limiter.limit == 36
+        for slot in slots[:40]:
+            limiter.left(slot)  # cancelled, say: it says nothing
+        assert limiter.limit == 36
 
     asyncio.run(main())
 

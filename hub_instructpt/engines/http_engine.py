@@ -196,16 +196,19 @@ class HTTPEngine:
         retries: Retries | None = None  # most questions are answered at once
         while True:
             async with self._limiter as slot:
-                got = await self._try(question)
-                if not isinstance(got, Trouble):
-                    if isinstance(got, Completion):
-                        self._limiter.answered(slot, got.generated_tokens or len(got.text) // 4)
-                    self._waking.answers += 1
-                    return got
-                if got.kind == "busy":
-                    self._limiter.refused(slot)
-                else:
-                    self._limiter.failed()
+                try:
+                    got = await self._try(question)
+                    if not isinstance(got, Trouble):
+                        if isinstance(got, Completion):
+                            self._limiter.answered(slot, got.generated_tokens or len(got.text) // 4)
+                        self._waking.answers += 1
+                        return got
+                    if got.kind == "busy":
+                        self._limiter.refused(slot)
+                    else:
+                        self._limiter.failed()
+                finally:
+                    self._limiter.left(slot)
             if retries is None:
                 retries = Retries(self._retry)
             retries.attempts += 1

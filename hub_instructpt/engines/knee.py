@@ -150,13 +150,6 @@ class Knee:
         self._round, self._since = _Round(now, slot_seconds), taken
         return self.limit != before
 
-    def refused(self, limit: float, taken: int, *, now: float, slot_seconds: float) -> None:
-        """The server does refuse, above `limit`: go on from there, step by step."""
-        self.limit = max(1, int(limit))
-        self.phase, self._before, self._settled = "hold", None, None
-        self._patience = self._held = HELD
-        self._round, self._since = _Round(now, slot_seconds), taken
-
     def _judge(self, done: _Round) -> None:
         if done.seconds > self.slowest * done.number and self.limit > 1:
             self.phase, self._before, self._settled = "hold", None, None

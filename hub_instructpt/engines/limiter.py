@@ -1,12 +1,10 @@
 """How many requests may be in flight to one server, and how that number moves.
 
 TGI has no waiting room: the request after the last permit is refused at once (429). So the number is never above what
-/info allows; a refusal says that others use the server too, and takes a fifth away. Requests that were in flight
-together are refused together: only the first of them counts, or one full moment would take nearly everything away.
+/info allows, and refusals say whether others use the server too (refusals.py).
 
 Below that, the number is found by measuring (knee.py): servers that queue whatever comes never refuse, and TGI's
-permits are more than it works on at a time. Where the user has fixed it, a full round of answers after a refusal gives
-one back (additive increase, multiplicative decrease).
+permits are more than it works on at a time. Where the user has fixed it, only refusals make it fewer.
 
 Keeps true: never more than `limit` slots are held, but for those taken before it fell; waiters are served in order of
 arrival; no slot is lost, whoever is cancelled when.
@@ -24,6 +22,7 @@ from typing import NamedTuple
 
 from hub_instructpt.engines.knee import Knee
 from hub_instructpt.engines.load import Load, Meter
+from hub_instructpt.engines.refusals import Ceiling
 
 
 class Slot(NamedTuple):
@@ -49,7 +48,7 @@ class Limiter:
         self._knee = knee
         self._meter = Meter(clock)
         self._taken = 0
-        self._taken_when_lowered = 0
+        self._ceiling = Ceiling(self.maximum)
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> Slot:
@@ -61,41 +60,42 @@ class Limiter:
             except asyncio.CancelledError:
                 # Cancelled in the instant in which the slot was handed over: give it to the next one.
                 if slot.done() and not slot.cancelled():
-                    self._release()
+                    self._hand_on()
                 raise
             now = self._meter.now  # of the hand-over, a tick ago
         else:
             now = self._meter.moved(self.in_flight, int(self.limit))
             self.in_flight += 1
         self._taken += 1
+        self._ceiling.sent(self._taken)
         return Slot(self._taken, now)
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._release()
+        self._hand_on()
+
+    def left(self, slot: Slot) -> None:
+        """The request of this slot has ended, somehow. To be said of every one."""
+        self._ceiling.left(slot.number)
 
     def answered(self, slot: Slot, tokens: int = 0) -> None:
-        """An answer came, of so many tokens. After one full round of them, one more slot."""
+        """An answer came, of so many tokens."""
         load = self._meter.load
         now = self._meter.moved(self.in_flight, int(self.limit))
         seconds = now - slot.began
         load.answered += 1
         load.answer_seconds += seconds
         load.tokens += tokens
+        self._ceiling.answered(slot.number)
         if self._knee is not None:
             self._knee.answered(slot.number, self._taken, seconds, tokens or 1, now=now, slot_seconds=load.slot_seconds)
-            self.limit = float(self._knee.limit)
-        elif self.limit < self.maximum:
-            self.limit = min(self.maximum, self.limit + 1 / self.limit)
+        self._set_limit()
 
     def refused(self, slot: Slot) -> None:
-        """The server was full for the holder of this slot: a fifth fewer slots, and at least one."""
+        """The server was full for the holder of this slot."""
         self._meter.load.refused += 1
-        if slot.number > self._taken_when_lowered:
-            now = self._meter.moved(self.in_flight, int(self.limit))
-            self._taken_when_lowered = self._taken
-            self.limit = max(1.0, min(self.limit, float(self.in_flight)) * 0.8)
-            if self._knee is not None:
-                self._knee.refused(self.limit, self._taken, now=now, slot_seconds=self._meter.load.slot_seconds)
+        self._meter.moved(self.in_flight, int(self.limit))
+        self._ceiling.refused(slot.number)
+        self._set_limit()
 
     def failed(self) -> None:
         """A request ended without an answer; only counted."""
@@ -107,7 +107,10 @@ class Limiter:
             self._meter.moved(self.in_flight, int(self.limit))
         return replace(self._meter.load, address=address, limit=int(self.limit), in_flight=self.in_flight)
 
-    def _release(self) -> None:
+    def _set_limit(self) -> None:
+        self.limit = self._ceiling.value if self._knee is None else min(self._ceiling.value, float(self._knee.limit))
+
+    def _hand_on(self) -> None:
         self._meter.moved(self.in_flight, int(self.limit))
         self.in_flight -= 1
         while self._waiting and self.in_flight < int(self.limit):
