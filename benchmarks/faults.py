@@ -20,6 +20,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,9 @@ from benchmarks.documents import write_documents
 from hub_instructpt.runs.manifest import Manifest
 from tests.doubles.plain_http import ask
 from tests.doubles.process import Double
+
+START_SECONDS = 1.0
+"""The double takes about so long to start."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Scenario:
     gone: float = 0.0
 
 
-def scenarios(delay: float, permits: int) -> list[Scenario]:
+def scenarios(delay: float, permits: int, gone: float = 10.0) -> list[Scenario]:
     stall, slow = 5 * delay, 10 * delay
     burst: dict[str, Any] = {"kind": "status", "every": 10 * permits, "burst": permits, "late": True}
     return [
@@ -62,7 +67,7 @@ def scenarios(delay: float, permits: int) -> list[Scenario]:
         Scenario("2 % stalls past the timeout", {"kind": "stall", "share": 0.02}, stall, timeout=stall),
         Scenario("10 % wrong JSON", {"kind": "wrong_json", "share": 0.1, "late": True}, delay),
         Scenario("5 % empty text", {"kind": "empty_text", "share": 0.05}, delay),
-        Scenario("server away for 10 s", gone=10.0),
+        Scenario(f"server away for {gone:g} s", gone=gone),
         Scenario("1 in 100 ten times slower", {"kind": "slow", "seconds": slow - delay, "share": 0.01}, slow - delay),
     ]
 
@@ -89,9 +94,14 @@ class Server:
         flags = ("--instant", "--fixed-delay", str(delay), "--max-concurrent-requests", str(permits), "--port", port)
         self._start = lambda: Double("tests.doubles.tgi", *flags)
         self._double = self._start()
-        self.url = self._double.url
+        self.url, self.permits, self.delay = self._double.url, permits, delay
         self._requests = 0
         self.gone = 0.0
+
+    def reset(self) -> None:
+        """Forget faults and counts."""
+        ask(self.url, "/_double/reset", {})
+        self._requests, self.gone = 0, 0.0
 
     @property
     def requests(self) -> int:
@@ -106,45 +116,59 @@ class Server:
         self._requests = self.requests
         self._double.kill()
         gone = time.monotonic()
-        time.sleep(max(0.0, seconds - 1.0))
+        time.sleep(max(0.0, seconds - START_SECONDS))
         self._double = self._start()
         self.gone += time.monotonic() - gone
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self._double.stop()
 
 
-def run(scenario: Scenario, documents: Path, number: int, permits: int, delay: float, folder: Path) -> Outcome:
-    """One run against one fault."""
-    server = Server(permits, delay)
-    try:
-        if scenario.fault is not None:
-            assert ask(server.url, "/_double/faults", scenario.fault).status == 200
-        command = [
+def by_command_line(documents: Path, folder: Path, url: str, timeout: float, rows_per_shard: int) -> None:
+    """Augment as a user does."""
+    done = subprocess.run(
+        [
             *(sys.executable, "-m", "hub_instructpt", "augment", str(documents), "--out", str(folder)),
-            *("--engine", server.url, "--timeout", str(scenario.timeout), "--rows-per-shard", str(max(number // 4, 1))),
-        ]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        away = threading.Thread(target=server.go_away, args=(scenario.gone,))
-        if scenario.gone:
-            while process.poll() is None and server.requests < number // 4:
-                time.sleep(0.05)
-            away.start()
-        _, told = process.communicate()
+            *("--engine", url, "--timeout", str(timeout), "--rows-per-shard", str(rows_per_shard)),
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(done.stderr[-500:])
+
+
+def run(
+    scenario: Scenario, server: Server, documents: Path, number: int, folder: Path,
+    augment: Callable[[Path, Path, str, float, int], None] = by_command_line,
+) -> Outcome:  # fmt: skip
+    """One run against one fault."""
+    permits, delay = server.permits, server.delay
+    server.reset()
+    ended = threading.Event()
+
+    def take_away() -> None:
+        while server.requests < number // 4:
+            if ended.wait(0.05):
+                return
+        server.go_away(scenario.gone)
+
+    away = threading.Thread(target=take_away)
+    if scenario.fault is not None and ask(server.url, "/_double/faults", scenario.fault).status != 200:
+        raise RuntimeError(f"the double refuses {scenario.fault}")
+    if scenario.gone:
+        away.start()
+    try:
+        augment(documents, folder, server.url, scenario.timeout, max(number // 4, 1))
+    finally:
+        ended.set()
         if scenario.gone:
             away.join()
-        if process.returncode:
-            raise SystemExit(f"{scenario.name}: {told.decode()[-500:]}")
-        # What is in flight when a server dies is lost.
-        lost = server.struck * scenario.cost + (permits * delay if scenario.gone else 0.0)
-        manifest = Manifest.load(folder)
-        failed = sum(n for name, n in manifest.counts.items() if name.startswith("texts_without_pairs/failed"))
-        return Outcome(
-            scenario, rows_of(folder), server.requests, manifest.seconds,
-            (number * delay + lost) / permits + server.gone, failed,
-        )  # fmt: skip
-    finally:
-        server.stop()
+    # What is in flight when a server dies is lost.
+    lost = server.struck * scenario.cost + (permits * delay if scenario.gone else 0.0)
+    manifest = Manifest.load(folder)
+    failed = sum(n for name, n in manifest.counts.items() if name.startswith("texts_without_pairs/failed"))
+    perfect = (number * delay + lost) / permits + server.gone
+    return Outcome(scenario, rows_of(folder), server.requests, manifest.seconds, perfect, failed)
 
 
 def rows_of(folder: Path) -> dict[str, Any]:
@@ -180,13 +204,14 @@ def measure(number: int, permits: int, delay: float, only: str = "") -> list[Out
     with tempfile.TemporaryDirectory() as name:
         documents = Path(name) / "documents.jsonl"
         write_documents(number, documents)
-        for index, scenario in enumerate(scenarios(delay, permits)):
-            if index and words and not any(word in scenario.name for word in words):
-                continue
-            outcomes.append(run(scenario, documents, number, permits, delay, Path(name) / str(index)))
-            one = outcomes[-1]
-            shown = {"fault": scenario.name, "seconds": one.seconds, "requests": one.requests, "failed": one.failed}
-            print(json.dumps(shown), file=sys.stderr, flush=True)
+        with closing(Server(permits, delay)) as server:
+            for index, scenario in enumerate(scenarios(delay, permits)):
+                if index and words and not any(word in scenario.name for word in words):
+                    continue
+                outcomes.append(run(scenario, server, documents, number, Path(name) / str(index)))
+                one = outcomes[-1]
+                shown = {"fault": scenario.name, "seconds": one.seconds, "requests": one.requests, "failed": one.failed}
+                print(json.dumps(shown), file=sys.stderr, flush=True)
     return outcomes
 
 
