@@ -155,7 +155,7 @@ def line_of(key: str, completion: Completion) -> bytes:
             "generated_tokens": completion.generated_tokens,
         }
     )
-    return b"%s\t%s\n" % (xxhash.xxh3_64_hexdigest(body).encode(), body)
+    return b"".join((xxhash.xxh3_64_hexdigest(body).encode(), b"\t", body, b"\n"))
 
 
 def believed(line: bytes) -> tuple[str, Completion] | None:

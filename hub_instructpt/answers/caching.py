@@ -64,7 +64,9 @@ class CachedEngine:
         return await self.engine.connect()
 
     async def complete(self, prompt: str, sampling: SamplingParams) -> Completion:
-        book = self._books.known.get(sampling) or await self._books.open(await self.engine.connect(), sampling)
+        book = self._books.latest
+        if book is None or sampling is not book.sampling:
+            book = await self._books.open(await self.engine.connect(), sampling)
         key = book.key(prompt)
         known = book.index.find(key)
         if known is not None:
@@ -102,21 +104,23 @@ class _Books:
     def __init__(self, root: Path, max_bytes: int) -> None:
         self.root, self.max_bytes = root, max_bytes
         self.known: dict[SamplingParams, _Book] = {}
+        self.latest: _Book | None = None
         self._opening = asyncio.Lock()
 
     async def open(self, info: EngineInfo, sampling: SamplingParams) -> _Book:
         async with self._opening:
             if sampling not in self.known:
-                book = _Book(self.root, self.max_bytes, segments.owner(info, sampling), sampling.greedy)
+                book = _Book(self.root, self.max_bytes, segments.owner(info, sampling), sampling)
                 if segments.is_known(info):
                     await asyncio.to_thread(book.read)
                 else:
                     book.give_up("the server does not tell its model")
                 self.known[sampling] = book
-            return self.known[sampling]
+            self.latest = self.known[sampling]
+            return self.latest
 
     async def aclose(self) -> None:
-        books, self.known = list(self.known.values()), {}
+        books, self.known, self.latest = list(self.known.values()), {}, None
         for book in books:
             await book.aclose()
 
@@ -124,10 +128,11 @@ class _Books:
 class _Book:
     """The answers of one owner: the index of all of them, and the segment that this process adds to."""
 
-    def __init__(self, root: Path, max_bytes: int, owned: dict[str, Any], greedy: bool) -> None:
+    def __init__(self, root: Path, max_bytes: int, owned: dict[str, Any], sampling: SamplingParams) -> None:
+        self.sampling = sampling
         self.index = Index()
         self.asked: Counter[int] = Counter()
-        self._root, self._max_bytes, self._owned, self._greedy = root, max_bytes, owned, greedy
+        self._root, self._max_bytes, self._owned, self._greedy = root, max_bytes, owned, sampling.greedy
         self._writing = True
         self._segment: segments.Segment | None = None
         self._number = 0  # of that segment
