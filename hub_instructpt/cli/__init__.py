@@ -4,6 +4,7 @@
     hub-instructpt render DIR --out DIR2    cache [--clear]
     hub-instructpt mix PART… --out DIR         collect NAME… --out DIR    push DIR NAMESPACE/NAME
     hub-instructpt collection create TITLE --add ITEM…
+    hub-instructpt tune COLLECTION --base MODEL --out DIR    evaluate-synthesizer ENGINE --data COLLECTION
 
 Keeps true: an error is one line on stderr that says what happened and what to do; a traceback only with --debug.
 Exit status: 0 done, 1 failed (what is done is safe, the same command goes on), 2 wrong use or bad input.

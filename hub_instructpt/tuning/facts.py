@@ -128,7 +128,7 @@ class TuningFacts(_Strict):
     """The record of a tuned synthesizer.
 
     Attributes:
-        steps: of the whole training; `steps_done` of what is there. A step takes `sequences_per_step`.
+        steps: of the whole training; `steps_done` those that are noted in the log. A step takes `sequences_per_step`.
         log: what was logged: step, and loss, learning_rate, seen_loss, unseen_loss, whichever there was.
         files: of the finished model.
         evaluations: its scores; those with the fewest examples shown first.

@@ -209,6 +209,7 @@ def train(
     usual = max(1, min(500, steps // 10))
     if running.gradient_checkpointing and hasattr(model, "enable_input_require_grads"):
         model.enable_input_require_grads()
+    checkpoint = newest_checkpoint(work)
     arguments = transformers.TrainingArguments(
         output_dir=str(work),
         max_steps=steps,
@@ -230,6 +231,7 @@ def train(
         logging_nan_inf_filter=False,
         eval_strategy="steps" if held_out else "no",
         eval_steps=running.eval_every or usual,
+        eval_on_start=bool(held_out) and checkpoint is None,  # what the base is worth
         save_strategy="steps",
         save_steps=running.save_every or usual,
         save_total_limit=KEPT,
@@ -253,7 +255,6 @@ def train(
         callbacks=[_Watch(progress, stop, world > 1)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
-    checkpoint = newest_checkpoint(work)
     if trainer.is_world_process_zero():
         progress.begin(int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0, steps)
     try:

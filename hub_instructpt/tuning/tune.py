@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -112,6 +112,29 @@ def _refuse_strange(folder: Path) -> None:
         raise RunDirectoryError(f"{folder} holds {sorted(strange)[0]} and no tuning.", advice="Give another --out.")
 
 
+class _Noting(Progress):
+    """Passes on what it is told, and notes it in the facts, so that `status` can tell while it goes on."""
+
+    def __init__(self, progress: Progress, facts: TuningFacts, earlier: TuningFacts | None, out: Path) -> None:
+        self.progress, self.facts, self.out = progress, facts, out
+        self.before = earlier.log if earlier is not None else []
+
+    def begin(self, done: int, steps: int) -> None:
+        self.facts.steps_done = done
+        self.facts.log = [entry for entry in self.before if entry["step"] <= done]
+        self.progress.begin(done, steps)
+
+    def step(self, done: int) -> None:
+        self.progress.step(done)
+
+    def logged(self, entry: Mapping[str, float]) -> None:
+        self.facts.log.append(dict(entry))
+        self.facts.steps_done = int(entry["step"])
+        if "loss" not in entry:  # of the held-out loss, which is measured now and then
+            self.facts.save(self.out)
+        self.progress.logged(entry)
+
+
 class _Tuning:
     """One call. `state` tells which of the processes this is."""
 
@@ -156,7 +179,7 @@ class _Tuning:
         model = bases.prepare(base, self.settings.dtype, self.settings.lora, self.settings.seed)
         trained = training.train(
             model, base.tokenizer, tokens, sequences, self._held_out(tokens), self.settings, self.running,
-            facts.sequences_per_step, self.work, self.progress, stop,
+            facts.sequences_per_step, self.work, _Noting(self.progress, facts, earlier, self.out), stop,
         )  # fmt: skip
         facts.steps_done, facts.log = trained.steps, trained.log
         facts.seconds = round(facts.seconds + time.monotonic() - began, 1)

@@ -131,6 +131,7 @@ def test_a_base_becomes_a_synthesizer(base: Path, done: dict[str, Done]) -> None
     for name in ("loss", "seen_loss", "unseen_loss"):
         assert len(facts.curve(name)) >= 5
         assert facts.curve(name)[-1][1] < facts.curve(name)[0][1]
+    assert facts.curve("seen_loss")[0][0] == facts.curve("unseen_loss")[0][0] == 0  # what the base is worth
     assert {each.name: (each.seen, each.examples, len(each.held_out)) for each in facts.data.datasets} == {
         "one": (True, 56, 4), "two": (True, 36, 4), "other": (False, 0, 4),
     }  # fmt: skip
