@@ -156,6 +156,10 @@ def show(evaluation: Evaluation) -> None:
         typer.echo("  ".join(cells).rstrip())
     typer.echo("Texts and pairs/text are numbers, everything else is in percent.")
     for scores in evaluation.datasets:
+        if scores.kinds:
+            kinds = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in scores.kinds.items())
+            typer.echo(f"{scores.name}: pairs are {kinds}.")
+    for scores in evaluation.datasets:
         for key, number in scores.counts.items():
             group, _, reason = key.partition("/")
             if (

@@ -54,7 +54,9 @@ def tune(
     eval_contexts: Annotated[
         int, typer.Option(help="Contexts held out of each dataset; a tenth of a small one at most.", min=0)
     ] = 64,
-    max_length: Annotated[int | None, typer.Option(help="Tokens of a sequence. Default: 4,096.", min=32)] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens of a sequence. Default: 4,096, or what the base takes.", min=32)
+    ] = None,
     batch_tokens: Annotated[int, typer.Option(help="Tokens of a step, on all devices together.", min=32)] = 16_384,
     learning_rate: Annotated[float, typer.Option(help="Highest rate; it falls along a cosine.", min=0.0)] = 5e-6,
     warmup_steps: Annotated[
@@ -115,8 +117,9 @@ def tune(
         eval_every=eval_every, cpu=cpu,
     )  # fmt: skip
     parts = open_parts(hub.collection_folder(collection), dataset or ())
+    length = max_length or min(MAX_LENGTH, bases.longest(base, revision) or MAX_LENGTH)
     settings = TuningSettings(
-        max_length=max_length or MAX_LENGTH, batch_tokens=batch_tokens, learning_rate=learning_rate,
+        max_length=length, batch_tokens=batch_tokens, learning_rate=learning_rate,
         warmup_steps=warmup_steps, epochs=epochs, max_steps=max_steps, alpha=alpha,
         max_repeats=max_repeats, eval_contexts=eval_contexts, hold_out=hold_out or [], seed=seed,
         dtype=dtype or ("bfloat16" if lora and bases.on_gpu(cpu) else "float32"),
@@ -152,6 +155,9 @@ def _score(out: Path, facts: TuningFacts, parts: list[Part], name: str, contexts
     except SettingsError as error:
         typer.echo(f"No scores: {error}", err=True)
         return
+    from hub_instructpt.tuning.base import free
+
+    free()
     engine = open_engine(f"local:{out}", **({"device": "cpu"} if cpu else {}))
     with Bar(exams) as bar:
         evaluation = evaluate(engine, exams, settings, name, progress=bar.advance)

@@ -10,6 +10,7 @@ Importing this loads no torch.
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Iterator
@@ -71,6 +72,35 @@ def on_gpu(cpu: bool) -> bool:
     return not cpu and bool(torch.cuda.is_available())
 
 
+def free() -> None:
+    """Give back the memory of what is not used any more, that of a GPU as well."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def longest(name: str, revision: str | None) -> int | None:
+    """The longest sequence that a base takes, in tokens; None where that is not known, or there is no such base."""
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(_where(name), revision=revision)
+    except Exception:  # loading it will say what is wrong
+        return None
+    return _longest(config)
+
+
+def _longest(config: Any) -> int | None:
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def _where(name: str) -> str:
+    folder = TINY_SYNTHESIZER if name == "local" else Path(name).expanduser()
+    return str(folder) if folder.is_dir() else name
+
+
 def load(name: str, revision: str | None) -> Base:
     """Load a base from a folder, from the Hub, or `local`: the tiny synthesizer that comes along.
 
@@ -79,11 +109,9 @@ def load(name: str, revision: str | None) -> Base:
     """
     import transformers
 
-    folder = TINY_SYNTHESIZER if name == "local" else Path(name).expanduser()
+    place = _where(name)
+    folder, where = Path(place), {"pretrained_model_name_or_path": place, "revision": revision or "main"}
     is_folder = folder.is_dir()
-    where: dict[str, Any] = {"pretrained_model_name_or_path": str(folder) if is_folder else name}
-    if revision is not None:
-        where["revision"] = revision
     transformers.utils.logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(**where)
@@ -100,15 +128,13 @@ def load(name: str, revision: str | None) -> Base:
             f"{name!r} is quantised, and its weights can not be trained.",
             advice="Give the model that it was made from.",
         )
-    text_config = config.get_text_config()
     facts = BaseFacts(
         name=TINY_ID if name == "local" else folder.resolve().name if is_folder else name,
         sha=_digest(folder) if is_folder else getattr(config, "_commit_hash", None),
         num_parameters=model.num_parameters(),
         dtype=str(model.dtype).removeprefix("torch."),
     )
-    files = _files(str(folder) if is_folder else name, facts.sha)
-    return Base(model, tokenizer, facts, files, getattr(text_config, "max_position_embeddings", None))
+    return Base(model, tokenizer, facts, _files(place, facts.sha), _longest(config))
 
 
 def _files(where: str, commit: str | None) -> dict[str, Path]:

@@ -124,10 +124,15 @@ def _journal_path(out: Path, info: EngineInfo, what: str, tokens: int) -> Path:
 async def _examine(
     examiner: Examiner, exams: Sequence[Exam], running: Callable[[], int], progress: Progress
 ) -> dict[str, list[Measured]]:
+    async def one(name: str, case: Case) -> Measured:
+        measured = await examiner.examine(case)
+        progress(name, measured)  # at once: an engine that sorts what waits may answer the first case last
+        return measured
+
     async def work() -> AsyncGenerator[tuple[str, Coroutine[Any, Any, Measured]], None]:
         for exam in exams:
             for case in exam.cases:
-                yield exam.name, examiner.examine(case)
+                yield exam.name, one(exam.name, case)
 
     found: dict[str, list[Measured]] = {exam.name: [] for exam in exams}
     failures = FailureBudget()
@@ -136,7 +141,6 @@ async def _examine(
             failed = next((key for key in measured.counts if "_failed/" in key), None)
             failures.record(Synthesis(failure=failed and failed.partition("/")[2]))
             found[name].append(measured)
-            progress(name, measured)
     failures.check()
     return found
 

@@ -183,16 +183,25 @@ def mean_of(group: Sequence[Scores], column: str) -> float | None:
 
 
 def table(evaluation: Evaluation) -> list[tuple[str, ...]]:
-    """The scores as rows of text, the header first; then means over seen, unseen and all datasets."""
+    """The scores as rows of text, the header first; then means over seen, unseen and all datasets.
+
+    Means over contexts have their standard errors with them.
+    """
     marks = {True: "seen", False: "unseen", None: "–"}
     rows: list[tuple[str, ...]] = [("dataset", "", "texts", *(title for title, _ in COLUMNS))]
     for scores in evaluation.datasets:
-        cells = (_cell(value_of(scores, column), column) for _, column in COLUMNS)
+        cells = (_with_error(scores, column) for _, column in COLUMNS)
         rows.append((scores.name, marks[scores.seen], f"{scores.contexts:,}", *cells))
     for name, group in evaluation.groups():
         cells = (_cell(mean_of(group, column), column) for _, column in COLUMNS)
         rows.append((f"mean of {len(group)}", name, f"{sum(each.contexts for each in group):,}", *cells))
     return rows
+
+
+def _with_error(scores: Scores, column: str) -> str:
+    value = getattr(scores, column)
+    shown = _cell(value_of(scores, column), column)
+    return f"{shown} ± {100 * value.error:.1f}" if isinstance(value, Mean) and value.error is not None else shown
 
 
 def _cell(value: float | None, column: str) -> str:

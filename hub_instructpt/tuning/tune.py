@@ -13,28 +13,23 @@ Does not know terminals, or the Hub.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import xxhash
-
-from hub_instructpt.errors import InputError, RunDirectoryError, SettingsError
-from hub_instructpt.records import PROMPT_FORMAT, Example
+from hub_instructpt.errors import RunDirectoryError, SettingsError
 from hub_instructpt.runs.files import sha256
 from hub_instructpt.runs.locks import only_writer
 from hub_instructpt.runs.manifest import now
 from hub_instructpt.tuning import base as bases
-from hub_instructpt.tuning import store as stores
+from hub_instructpt.tuning import tokens
 from hub_instructpt.tuning.base import Base
 from hub_instructpt.tuning.card import write_card
-from hub_instructpt.tuning.encoding import Encoded, Encoder
+from hub_instructpt.tuning.encoding import Encoder
 from hub_instructpt.tuning.facts import (
     FACTS,
     DataFacts,
@@ -45,15 +40,13 @@ from hub_instructpt.tuning.facts import (
     TuningSettings,
     refuse_other,
 )
-from hub_instructpt.tuning.packing import Plan, Sequence_, pack, plan
-from hub_instructpt.tuning.parts import Part, read
+from hub_instructpt.tuning.packing import Plan, plan
+from hub_instructpt.tuning.parts import Part
 from hub_instructpt.tuning.progress import Progress
 from hub_instructpt.tuning.split import Split, split
+from hub_instructpt.tuning.store import Store, is_made
 
 WORK, TOKENS = ".work", "tokens"
-BATCH = 256
-EVALUATED = 64
-"""Sequences of all datasets together that the held-out loss is measured on, of each kind."""
 
 
 def tune(
@@ -156,7 +149,7 @@ class _Tuning:
             license=license_,
             base=base.facts,
             settings=self.settings,
-            data=DataFacts(name=data_name, digest=digest_of(self.parts)),
+            data=DataFacts(name=data_name, digest=tokens.digest_of(self.parts)),
             machine=_machine(self.state),
             sequences_per_step=self._per_step(),
         )
@@ -167,10 +160,10 @@ class _Tuning:
             self.parts, hold_out=self.settings.hold_out, contexts=self.settings.eval_contexts, seed=self.settings.seed,
             tick=self.progress.reading,
         )  # fmt: skip
-        tokens = self._tokens(base, chosen, facts.data.digest)
-        planned = self._plan(tokens)
+        store = self._store(base, chosen, facts.data.digest)
+        planned = self._plan(store)
         facts.steps = len(planned.sequences) // facts.sequences_per_step
-        facts.data = self._data(facts.data, chosen, tokens, planned)
+        facts.data = self._data(facts.data, chosen, store, planned)
         if earlier is not None:
             facts.created_at, facts.seconds = earlier.created_at, earlier.seconds
         if self.state.is_main_process:
@@ -178,8 +171,8 @@ class _Tuning:
         sequences = [(f"train/{name}", members) for name, members in planned.sequences]
         model = bases.prepare(base, self.settings.dtype, self.settings.lora, self.settings.seed)
         trained = training.train(
-            model, base.tokenizer, tokens, sequences, self._held_out(tokens), self.settings, self.running,
-            facts.sequences_per_step, self.work, _Noting(self.progress, facts, earlier, self.out), stop,
+            model, base.tokenizer, store, sequences, tokens.held_out(store, self.settings.max_length), self.settings,
+            self.running, facts.sequences_per_step, self.work, _Noting(self.progress, facts, earlier, self.out), stop,
         )  # fmt: skip
         facts.steps_done, facts.log = trained.steps, trained.log
         facts.seconds = round(facts.seconds + time.monotonic() - began, 1)
@@ -213,72 +206,29 @@ class _Tuning:
 
     # -- data ------------------------------------------------------------------------------------------------------
 
-    def _tokens(self, base: Base, chosen: Split, digest: str) -> stores.Store:
+    def _store(self, base: Base, chosen: Split, digest: str) -> Store:
         """The encoded examples: made once, by the first process."""
-        settings = self.settings
-        key = _key(
-            PROMPT_FORMAT, digest, _tokenizer_digest(base.tokenizer), settings.max_length, settings.seed,
-            settings.eval_contexts, sorted(settings.hold_out),
-        )  # fmt: skip
+        key = tokens.key_of(digest, base.tokenizer, self.settings)
         folder = self.work / TOKENS
-        if self.state.is_main_process and not stores.is_made(folder, key):
-            encoder = Encoder(base.tokenizer, settings.max_length)
-            stores.make(folder, key, self._examples(encoder, chosen), encoder.counts)
+        if self.state.is_main_process and not is_made(folder, key):
+            tokens.make(folder, key, Encoder(base.tokenizer, self.settings.max_length), self.parts, chosen,
+                        self.progress.encoding)  # fmt: skip
         self.state.wait_for_everyone()
-        found = stores.Store(folder)
-        if not any(group.startswith("train/") for group in found.groups):
-            reasons = ", ".join(f"{key.partition('/')[2]}: {number:,}" for key, number in found.counts.items()
-                                if "left_out" in key or "rejected" in key)  # fmt: skip
-            raise InputError("The collection holds no example to learn from.", advice=reasons)
-        return found
+        return tokens.opened(folder)
 
-    def _examples(self, encoder: Encoder, chosen: Split) -> Iterator[tuple[str, Encoded]]:
-        counts = encoder.counts
-        for part in self.parts:
-            examples = read(part, counts)
-            while batch := list(islice(examples, BATCH)):
-                kept: list[Example] = []
-                groups: list[str] = []
-                for example in batch:
-                    use = chosen.use(part.name, example["context"])
-                    if use == "leave_out":
-                        counts["examples_left_out/held_out_elsewhere"] += part.name not in chosen.unseen
-                        continue
-                    kept.append(example)
-                    kind = "unseen" if part.name in chosen.unseen else "seen"
-                    groups.append(f"train/{part.name}" if use == "train" else f"{kind}/{part.name}")
-                for group, encoded in zip(groups, encoder.encode(kept) if kept else [], strict=True):
-                    if encoded is not None:
-                        yield group, encoded
-                self.progress.encoding(len(batch))
-
-    def _plan(self, tokens: stores.Store) -> Plan:
+    def _plan(self, store: Store) -> Plan:
         settings = self.settings
         return plan(
-            {part.name: tokens.lengths(f"train/{part.name}") for part in self.parts},
+            {part.name: store.lengths(f"train/{part.name}") for part in self.parts},
             max_length=settings.max_length, per_step=self._per_step(), epochs=settings.epochs,
             max_steps=settings.max_steps, alpha=settings.alpha, max_repeats=settings.max_repeats, seed=settings.seed,
         )  # fmt: skip
 
-    def _held_out(self, tokens: stores.Store) -> dict[str, list[tuple[str, Sequence_]]]:
-        """Sequences to measure the loss on: some of every dataset, taken in turn."""
-        found: dict[str, list[tuple[str, Sequence_]]] = {}
-        for kind in ("seen", "unseen"):
-            packed = []
-            for group in tokens.groups:
-                if group.startswith(f"{kind}/"):
-                    lengths = tokens.lengths(group)
-                    sequences = pack(lengths, range(len(lengths)), self.settings.max_length)
-                    packed += [(number, group, members) for number, members in enumerate(sequences)]
-            if packed:
-                found[kind] = [(group, members) for _, group, members in sorted(packed)[:EVALUATED]]
-        return found
-
-    def _data(self, facts: DataFacts, chosen: Split, tokens: stores.Store, planned: Plan) -> DataFacts:
+    def _data(self, facts: DataFacts, chosen: Split, store: Store, planned: Plan) -> DataFacts:
         datasets = []
         for part in self.parts:
             group = f"train/{part.name}"
-            lengths = tokens.lengths(group)
+            lengths = store.lengths(group)
             datasets.append(
                 TunedOn(
                     name=part.name,
@@ -288,13 +238,13 @@ class _Tuning:
                     homepage=part.homepage,
                     examples=len(lengths),
                     tokens=sum(lengths),
-                    tokens_with_loss=tokens.learnt(group),
+                    tokens_with_loss=store.learnt(group),
                     sequences=planned.sizes.get(part.name, 0),
                     per_epoch=planned.quotas.get(part.name, 0),
                     held_out=sorted(f"{key:016x}" for key in chosen.measured[part.name]),
                 )
             )
-        counts = dict(sorted((key, number) for key, number in tokens.counts.items() if number))
+        counts = dict(sorted((key, number) for key, number in store.counts.items() if number))
         return facts.model_copy(update={"datasets": datasets, "counts": counts})
 
     # -- the end ---------------------------------------------------------------------------------------------------
@@ -311,28 +261,6 @@ class _Tuning:
         facts.save(self.out)
         write_card(self.out)
         shutil.rmtree(self.work, ignore_errors=True)
-
-
-def digest_of(parts: Sequence[Part]) -> str:
-    """A digest of all records, and of the names of their datasets."""
-    state = xxhash.xxh3_128()
-    for part in parts:
-        state.update(f"\0{part.name}\0".encode())
-        for shard in part.shards:
-            with shard.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    state.update(block)
-    return f"xxh3_128:{state.hexdigest()}"
-
-
-def _tokenizer_digest(tokenizer: Any) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    content = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
-    return hashlib.sha256(f"{content} {tokenizer.bos_token} {tokenizer.eos_token}".encode()).hexdigest()
-
-
-def _key(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _machine(state: Any) -> Machine:
