@@ -80,7 +80,7 @@ def test_a_synthesizer_is_pushed_to_a_model_repo_and_used_from_there(hub: str, t
     assert "--engine local:lab/synth" in first[1]
     assert "nothing has changed since" in again[1]
     assert refused[0] == 2
-    assert "not finished. The same `hub-instructpt tune` again goes on." in refused[2]
+    assert "Run the same `hub-instructpt tune` again, which goes on from there." in refused[2]
     assert used[0] == 0, used[2]
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["engine"]["model_id"] == "lab/synth"
     assert (status[0], card_again[0]) == (0, 0)
