@@ -166,6 +166,21 @@ def test_what_can_not_be_pushed_is_said_before_anything_is_asked(
     assert not out.exists()
 
 
+def test_a_run_that_fails_has_pushed_what_it_sealed(hub: str, server: str, tmp_path: Path) -> None:
+    """Texts from the middle on are refused by the server; commits are far apart."""
+    ask(server, "/_double/faults", {"kind": "poison", "match": "WRONG", "status": 422})
+    rows = [{**row, "text": ("WRONG " if at >= 20 else "") + row["text"]} for at, row in enumerate(topics(40, 200))]
+    out, env = tmp_path / "run", settings(hub, tmp_path)
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    failed = finished(command(path, server, out, "tester/failed"), env)
+    ask(server, "/_double/reset", {})
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+    shown = json.loads(text(hub, "tester/failed", "manifest.json"))
+    assert 1 <= len(shown["shards"]) == len(list(out.glob("data/train-*.parquet")))
+    assert not shown["finished"]
+
+
 def test_workers_of_one_run_push_to_one_repo(hub: str, server: str, path: Path, tmp_path: Path) -> None:
     """Two pushers at once: each commit that comes between is built upon, and the last state is whole."""
     out, env = tmp_path / "run", settings(hub, tmp_path)

@@ -24,7 +24,7 @@ from hub_instructpt.cli.published import published_command
 from hub_instructpt.cli.push import show_pushed
 from hub_instructpt.cli.stopping import stoppable
 from hub_instructpt.engines import open_engine
-from hub_instructpt.errors import InputError, SettingsError
+from hub_instructpt.errors import HubInstructPTError, InputError, SettingsError
 from hub_instructpt.runs.hub_dataset import open_dataset
 from hub_instructpt.runs.ledger import LEDGER
 from hub_instructpt.runs.manifest import MANIFEST, Manifest, Settings
@@ -184,13 +184,16 @@ def augment(
 
 @contextmanager
 def _pushing(along: hub.PushingAlong | None) -> Iterator[None]:
-    """Push while the block runs; where it fails, send no more."""
+    """Push while the block runs; where it fails, push what is sealed; where it is stopped, send no more."""
     if along is None:
         yield
         return
     along.begin()
     try:
         yield
+    except HubInstructPTError:
+        along.settle()
+        raise
     except BaseException:
         along.stop()
         raise

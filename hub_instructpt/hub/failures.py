@@ -74,7 +74,9 @@ def is_passing(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status in _PASSING
-    return not isinstance(error, OfflineModeIsEnabled | LocalTokenNotFoundError) and _is_network(error)
+    if isinstance(error, OfflineModeIsEnabled | LocalTokenNotFoundError):
+        return False
+    return type(error) is RuntimeError or _is_network(error)  # the former is all that Xet says of whatever went wrong
 
 
 def _is_network(error: BaseException) -> bool:

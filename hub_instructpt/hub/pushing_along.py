@@ -35,7 +35,8 @@ SECONDS_TO_STOP = 5.0
 class PushingAlong:
     """The side of the Hub of a run that goes on.
 
-    Use: `begin()` before it, `sealed` as its `on_sealed`, then `finish()`; `stop()` where it ends in an error.
+    Use: `begin()` before it, `sealed` as its `on_sealed`, then `finish()`; `settle()` where it
+    fails, and `stop()` where a person stops it.
 
     Args:
         folder: the run directory.
@@ -99,6 +100,13 @@ class PushingAlong:
         self._thread.join()
         return replace(self._commit(), changed=self._changed)
 
+    def settle(self) -> None:
+        """Show what is sealed by now, after a run that failed: what a night has made is to be seen in the morning."""
+        self._sealed.put(None)
+        self._thread.join()
+        if (self.folder / MANIFEST).exists() and Manifest.load(self.folder).shards:
+            self._without_harm(self._commit)
+
     def stop(self) -> None:
         """Send nothing more. What has arrived need not be sent again by the next process."""
         self._stopping.set()
@@ -143,7 +151,7 @@ class PushingAlong:
             step()
         except HubInstructPTError as error:
             if not self._in_trouble:
-                self.say(f"{error.message} The run goes on, and what is sealed is sent later.")
+                self.say(f"{error.message} The run goes on; what is sealed is sent later.")
             self._in_trouble = True
             self._quiet_until = time.monotonic() + SECONDS_BETWEEN_COMMITS
             return False
