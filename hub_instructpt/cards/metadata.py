@@ -54,17 +54,19 @@ def license_metadata(names: Sequence[str]) -> dict[str, Any]:
     return {"license": ids[0] if len(ids) == 1 else ids, "license_name": ", ".join(others)}
 
 
-def restrictions(names: Sequence[str]) -> list[str]:
-    """What the licences of that name ask of whoever uses the data: `share_alike`, `non_commercial`, `no_derivatives`,
-    `unknown` where there is none or nobody knows it, `other` where it is none of those that the Hub knows."""
+def restrictions(names: Sequence[str]) -> dict[str, list[str]]:
+    """What licences ask of whoever uses the data, and which of them do.
+
+    Returns:
+        Some of `non_commercial`, `share_alike`, `no_derivatives`, `other` (none of those that the Hub knows) with their
+        licences; `unknown`, with none, where there is no licence or nobody knows it.
+    """
     file = knowledge("licences.yaml")
-    ids = [name.lower() for name in names]
-    found = [kind for kind in ("non_commercial", "share_alike", "no_derivatives") if {*ids} & {*file[kind].split()}]
-    if not ids or "unknown" in ids:
-        found.append("unknown")
-    if any(each not in file["known"].split() or each == "other" for each in ids):
-        found.append("other")
-    return found
+    kinds = ("non_commercial", "share_alike", "no_derivatives")
+    found = {kind: [name for name in names if name.lower() in file[kind].split()] for kind in kinds}
+    found["other"] = [name for name in names if name.lower() not in file["known"].split() or name.lower() == "other"]
+    found = {kind: list(dict.fromkeys(named)) for kind, named in found.items() if named}
+    return found if names and "unknown" not in map(str.lower, names) else found | {"unknown": []}
 
 
 def language_metadata(codes: Sequence[str]) -> dict[str, Any]:

@@ -91,6 +91,12 @@ def _license(parts: list[PartFacts]) -> dict[str, Any]:
     return {"license": "other", "license_name": ", ".join(names)}
 
 
+def _restrictions(mixture: Mixture) -> dict[str, list[str]]:
+    found = cards.restrictions([name for part in mixture.parts for name in part.license or ()])
+    found.pop("unknown", None)  # the parts without a licence are named
+    return found
+
+
 def _origin(part: PartFacts) -> str | None:
     return part.origin or (part.source.name if part.source.kind == "hub" else None)
 
@@ -129,6 +135,7 @@ def _values(mixture: Mixture, repo_id: str | None) -> dict[str, Any]:
         "num_sequences": sum(shard.num_rows for shard in mixture.packed),
         "rejected": rejected,
         "licensed": any(part.license for part in mixture.parts),
+        "restrictions": _restrictions(mixture),
         "unlicensed": [part.name for part in mixture.parts if not part.license],
         "augmented": [part for part in mixture.parts if part.form == "run" and part.model],
         "tiny": any(part.model == cards.TINY for part in mixture.parts),

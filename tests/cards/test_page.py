@@ -99,6 +99,27 @@ def test_the_licence_is_the_users_or_the_sources_or_missing(
 
 
 @pytest.mark.parametrize(
+    ("licences", "warned"),
+    [
+        (["cc-by-4.0"], {}),
+        (["mit", "cc-by-nc-sa-4.0"], {"Not for commercial use": "cc-by-nc-sa-4.0", "Share-alike": "cc-by-nc-sa-4.0"}),
+        (["CC-BY-ND-4.0"], {"No derivatives": "cc-by-nd-4.0"}),
+        (["gpl-3.0"], {"Share-alike": "gpl-3.0"}),
+        (["Bespoke"], {"Terms of its own": "Bespoke"}),
+        (["unknown"], {"Licence unknown": ""}),
+        (None, {"Licence unknown": ""}),
+    ],
+)
+def test_terms_that_reach_the_corpus_are_said_first(
+    folder: Path, licences: list[str] | None, warned: dict[str, str]
+) -> None:
+    manifest = rich()
+    manifest.source.license = licences
+    above = render_card(manifest, folder).partition("## How to load it")[0]
+    assert dict(re.findall(r"> \*\*([A-Z][a-z -]+)\.\*\*(?: (\S+) (?:forbids|asks|allows|is none))?", above)) == warned
+
+
+@pytest.mark.parametrize(
     ("rows", "size"),
     [
         (0, "n<1K"), (999, "n<1K"), (1_000, "1K<n<10K"), (9_999, "1K<n<10K"), (10_000, "10K<n<100K"),
