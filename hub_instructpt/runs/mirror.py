@@ -2,7 +2,8 @@
 
 The spool is an ordinary run directory under the Hugging Face cache, the same for all processes of this machine that
 write to one URL; the store holds the run (remote.py). A shard's files go there in this order: data, ledger, and the
-note that makes it count; then they leave the spool. The manifest goes there when a worker begins and when it ends.
+note that makes it count; then they leave the spool. Journals of open shards are copied there now and then, for whoever
+goes on elsewhere (segments.py). The manifest goes there when a worker begins and when it ends.
 
 Keeps true: what stands in the store counts there only when all of it has arrived, so kills at any moment lose nothing
 that was answered; what others have sealed is not made again; the run waits for the store only when it is many shards
@@ -15,6 +16,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +31,7 @@ from hub_instructpt.runs.manifest import BESIDE, MANIFEST, Manifest, ShardFacts,
 from hub_instructpt.runs.registration import why_damaged
 from hub_instructpt.runs.remote import note_path, read_manifest, settle, written_manifest
 from hub_instructpt.runs.same_run import refuse_other_run
+from hub_instructpt.runs.segments import Segments
 from hub_instructpt.runs.shards import journal_path
 from hub_instructpt.runs.share import ALONE, Worker
 from hub_instructpt.runs.stopping import Stop
@@ -38,6 +41,8 @@ MOST_WAITING = 64
 """Sealed shards that wait for the store; then sealing waits, too."""
 SECONDS_TO_STOP, SECONDS_TO_DRAIN = 5.0, 60.0
 LOOK_SECONDS = 0.5
+JOURNAL_SECONDS = 30.0
+"""Between two copies of what was answered to the store."""
 
 _log = logging.getLogger("hub_instructpt")
 
@@ -70,6 +75,7 @@ class Mirror:
         self._ledgers: set[str] = set()
         self._damaged: list[ShardFacts] = []
         self._sent: list[ShardFacts] = []
+        self._segments = Segments(store, self.folder, worker)
         self._queue: deque[ShardFacts] = deque()
         self._changed = threading.Condition()
         self._ending = self._dropped = False
@@ -141,6 +147,7 @@ class Mirror:
         for shard in manifest.shards:
             if self.worker.has(shard.index) and (self.folder / shard.path).exists():
                 self._queue.append(shard)
+        self.answers_brought = self._segments.begin({shard.index for shard in manifest.shards})
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
         self._thread.start()
 
@@ -190,19 +197,25 @@ class Mirror:
 
     def _work(self) -> None:
         try:
-            while True:
+            copied = time.monotonic()
+            while not self._dropped:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._queue or self._ending)
-                    if not self._queue or self._dropped:
-                        return
-                    shard = self._queue[0]
-                self._send(shard)
-                with self._changed:
-                    self._queue.popleft()
-                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._queue or self._ending, JOURNAL_SECONDS)
+                    ending, shard = self._ending, self._queue[0] if self._queue else None
+                # First what is small: in the end there may be little time.
+                if time.monotonic() - copied >= JOURNAL_SECONDS or (ending and copied):
+                    self._segments.send()
+                    copied = 0.0 if ending else time.monotonic()
+                if shard is None and ending:
+                    return
+                if shard is not None:
+                    self._send(shard)
+                    with self._changed:
+                        self._queue.popleft()
+                        self._changed.notify_all()
         except HubInstructPTError as error:
             self._fail(error)
-        except Exception as error:
+        except BaseException as error:  # whatever it is, the run must not go on as if all were sent
             self._fail(RunError(f"{self.store}: sending failed: {type(error).__name__}.", advice="Please report it."))
 
     def _send(self, shard: ShardFacts) -> None:
@@ -220,6 +233,7 @@ class Mirror:
         # Last: from now on the shard counts.
         self.store.write(note_path(shard.index), shard.model_dump_json(indent=1).encode() + b"\n")
         self._sent.append(shard)
+        self._segments.drop(shard.index, retryable=bool(shard.retryable))
         data.unlink()
         ledger.unlink(missing_ok=True)
         journal.unlink(missing_ok=True)
