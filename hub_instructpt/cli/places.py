@@ -98,6 +98,11 @@ class Work:
     def shelf(self) -> Shelf | None:
         return self.mirror
 
+    def reopen(self) -> None:
+        """Have here what may be asked again."""
+        if self.mirror is not None:
+            self.mirror.reopen()
+
     def finish(self, manifest: Manifest) -> Manifest:
         """Have everything where it belongs; gives the manifest of the whole run."""
         if self.mirror is None:

@@ -8,17 +8,20 @@ from typing import Annotated
 
 import typer
 
-from hub_instructpt import cards
+from hub_instructpt.cli.places import Place, looking, working, write_card
 from hub_instructpt.cli.progress import Bar, say
 from hub_instructpt.cli.stopping import stoppable
 from hub_instructpt.engines import open_engine
 from hub_instructpt.errors import SettingsError
 from hub_instructpt.runs.manifest import Manifest
 from hub_instructpt.runs.retry import retry_failed
+from hub_instructpt.runs.share import ALONE
 
 
 def retry(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    place: Annotated[
+        Place, typer.Argument(metavar="DIR", parser=Place.parse, help="A run directory, or the URL of one in a store.")
+    ],
     engine: Annotated[
         list[str] | None, typer.Option(help="As for augment; of the model that wrote the rest.", metavar="E")
     ] = None,
@@ -36,7 +39,8 @@ def retry(
 ) -> None:
     """Ask again for the texts that failed for passing reasons, and for nothing else."""
     logging.basicConfig(format="%(message)s")
-    before = Manifest.load(folder)
+    with looking(place) as (folder, _):
+        before = Manifest.load(folder)
     waiting = sum(shard.retryable for shard in before.shards)
     if not waiting:
         typer.echo("Nothing in this run failed for a reason that may pass.")
@@ -48,11 +52,16 @@ def retry(
         named or "local", timeout_seconds=timeout, concurrency=concurrency, model=model,
         max_total_tokens=max_total_tokens, wake_seconds=wake_seconds,
     )  # fmt: skip
-    with stoppable() as stop, Bar() as bar:
-        manifest = retry_failed(opened, folder, stop=stop, max_failed_share=max_failed_share, progress=bar)
-    cards.write_card(folder)
+    with stoppable() as stop, Bar() as bar, working(place, ALONE, stop) as work:
+        work.reopen()
+        manifest = retry_failed(
+            opened, work.folder, stop=stop, max_failed_share=max_failed_share, progress=bar,
+            on_sealed=work.shelf.sealed if work.shelf else None,
+        )  # fmt: skip
+        manifest = work.finish(manifest)
+    write_card(place)
     left = sum(shard.retryable for shard in manifest.shards)
     pairs = manifest.counts["pairs/kept"] - before.counts["pairs/kept"]
     typer.echo(f"{waiting - left:,} of {waiting:,} texts that had failed are answered: {pairs:+,} pairs.")
     if left:
-        say(f"{left:,} texts failed again; `hub-instructpt status {folder}` says why.")
+        say(f"{left:,} texts failed again; `hub-instructpt status {place}` says why.")

@@ -29,9 +29,9 @@ from hub_instructpt.runs.ledger import LEDGER, ledger_path
 from hub_instructpt.runs.locks import is_being_written, writing_manifest
 from hub_instructpt.runs.manifest import BESIDE, MANIFEST, Manifest, ShardFacts, bring_up_to_date
 from hub_instructpt.runs.registration import why_damaged
-from hub_instructpt.runs.remote import note_path, read_manifest, settle, written_manifest
+from hub_instructpt.runs.remote import fetch, note_path, read_manifest, settle, written_manifest
 from hub_instructpt.runs.same_run import refuse_other_run
-from hub_instructpt.runs.segments import Segments
+from hub_instructpt.runs.segments import JOURNAL, Segments
 from hub_instructpt.runs.shards import journal_path
 from hub_instructpt.runs.share import ALONE, Worker
 from hub_instructpt.runs.stopping import Stop
@@ -135,9 +135,27 @@ class Mirror:
             self._damaged.append(shard)
         return why
 
+    def reopen(self) -> Manifest:
+        """Bring the shards with texts that may be asked again into the spool, with their journals; they still count.
+
+        Returns:
+            The manifest of the run.
+        """
+        manifest = Manifest.load(self.folder)
+        waiting = [shard for shard in manifest.shards if shard.retryable]
+        # From now on their notes say what they are, so that data and note change within one step of each other.
+        for shard in waiting:
+            self._write_note(shard)
+        if waiting and self._there is not None:
+            sealed = [shard for shard in self._there.shards if not shard.retryable]
+            self._write_manifest(self._there.model_copy(update={"shards": sealed, "finished": False}))
+        self._start({shard.index for shard in manifest.shards if not shard.retryable})
+        fetch(self.store, self.folder, waiting)
+        return manifest
+
     def registered(self, manifest: Manifest) -> None:
         """Let the store know of the run, before anything of it is made; begin to send what is sealed here already."""
-        self.store.make_folders("data", LEDGER, BESIDE, "journal")
+        self.store.make_folders("data", LEDGER, BESIDE, JOURNAL)
         for shard in self._damaged:
             self.store.remove(note_path(shard.index))
         there, damaged = self._there, {shard.path for shard in self._damaged}
@@ -147,7 +165,10 @@ class Mirror:
         for shard in manifest.shards:
             if self.worker.has(shard.index) and (self.folder / shard.path).exists():
                 self._queue.append(shard)
-        self.answers_brought = self._segments.begin({shard.index for shard in manifest.shards})
+        self._start({shard.index for shard in manifest.shards})
+
+    def _start(self, sealed: set[int]) -> None:
+        self._segments.begin(sealed)
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
         self._thread.start()
 
@@ -231,7 +252,7 @@ class Mirror:
         if shard.retryable and journal.exists():
             self.store.upload(journal, journal_path(shard.index))
         # Last: from now on the shard counts.
-        self.store.write(note_path(shard.index), shard.model_dump_json(indent=1).encode() + b"\n")
+        self._write_note(shard)
         self._sent.append(shard)
         self._segments.drop(shard.index, retryable=bool(shard.retryable))
         data.unlink()
@@ -263,6 +284,9 @@ class Mirror:
     def _raise_failure(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+    def _write_note(self, shard: ShardFacts) -> None:
+        self.store.write(note_path(shard.index), shard.model_dump_json(indent=1).encode() + b"\n")
 
     def _write_manifest(self, manifest: Manifest) -> None:
         self.store.write(MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")

@@ -104,20 +104,28 @@ def look(store: Store) -> Iterator[tuple[Path, Manifest]]:
 @contextlib.contextmanager
 def brought(store: Store, folder: Path, shards: Iterable[ShardFacts]) -> Iterator[None]:
     """Files of some shards, with their ledgers, fetched into a folder, and removed from there afterwards."""
-    here: list[Path] = []
+    shards = list(shards)
     try:
-        for shard in shards:
-            for path in (shard.path, ledger_path(shard.index)):
-                here.append(folder / path)
-                here[-1].parent.mkdir(exist_ok=True)
-                if not store.download(path, here[-1]):
-                    here[-1].unlink(missing_ok=True)
+        fetch(store, folder, shards)
         yield
-    except OSError as error:
-        raise RunError(f"{folder} can not be written: {error.strerror or error}.", advice="Make room.") from None
     finally:
-        for file in here:
-            file.unlink(missing_ok=True)
+        for path in (path for shard in shards for path in (shard.path, ledger_path(shard.index))):
+            (folder / path).unlink(missing_ok=True)
+
+
+def fetch(store: Store, folder: Path, shards: Iterable[ShardFacts]) -> None:
+    """Copy the files of some shards, with their ledgers, into a folder. What is not in the store is not here, either.
+
+    Raises:
+        RunError: the folder can not be written to, or the store does not answer.
+    """
+    for path in (path for shard in shards for path in (shard.path, ledger_path(shard.index))):
+        try:
+            (folder / path).parent.mkdir(exist_ok=True)
+            if not store.download(path, folder / path):
+                (folder / path).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder} can not be written: {error.strerror or error}.", advice="Make room.") from None
 
 
 class RemoteFiles(Files):

@@ -289,6 +289,26 @@ def test_what_is_wrong_from_the_start_is_one_line(path: Path, tgi: str, s3: str,
     assert generated(tgi) == 0
 
 
+def test_what_failed_for_a_passing_reason_is_asked_again_from_another_machine(
+    path: Path, tgi: str, s3: str, whole: Path, tmp_path: Path
+) -> None:
+    ask(tgi, "/_double/faults", {"kind": "poison", "match": "plutonium", "status": 503})
+    assert cases([command(path, tgi)], HF_HOME=str(tmp_path / "one"))[0][0] == 0
+    assert {name for name in stored(s3) if name.startswith("journal/")} == {
+        f"journal/train-{index // 4:05d}.jsonl" for index in BAD
+    }
+    ask(tgi, "/_double/faults", method="DELETE")
+    ask(tgi, "/_double/reset", {})
+    again = ["retry", URL, "--engine", tgi]
+    found = cases([again, ["verify", URL], again], HF_HOME=str(tmp_path / "two"))
+    assert [status for status, _, _ in found] == [0, 0, 0], found
+    assert found[0][1].startswith("2 of 2 texts that had failed are answered: +")
+    assert found[2][1] == "Nothing in this run failed for a reason that may pass.\n"
+    assert generated(tgi) == 2 + sum(index % 2 == 0 for index in BAD)  # and the second of a chain, shown other pairs
+    check(s3, whole)
+    assert not spooled(tmp_path)
+
+
 def test_another_run_is_refused_and_damage_is_mended(
     path: Path, tgi: str, s3: str, whole: Path, tmp_path: Path
 ) -> None:
