@@ -23,7 +23,7 @@ from hub_instructpt.cli.places import Place, fetch, folder_for
 from hub_instructpt.engines.base import Engine
 from hub_instructpt.errors import HubInstructPTError, RunDirectoryError, SettingsError
 from hub_instructpt.records import Completion, EngineInfo, SamplingParams
-from hub_instructpt.runs import mirror as mirrors
+from hub_instructpt.runs import sending
 from hub_instructpt.runs.manifest import Manifest, Settings
 from hub_instructpt.runs.mirror import Mirror
 from hub_instructpt.runs.remote import RemoteFiles, look, read_manifest
@@ -223,7 +223,7 @@ def test_another_machine_goes_on_from_what_was_answered(
 def test_journals_are_copied_while_the_run_goes_on(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirrors, "JOURNAL_SECONDS", 0.05)
+    monkeypatch.setattr(sending, "JOURNAL_SECONDS", 0.05)
 
     class Slow(Echo):
         async def complete(self, prompt: str, sampling: SamplingParams) -> Completion:

@@ -6,7 +6,8 @@
     DIR/README.md                  the dataset card (written by the room above)
     DIR/.lock                      held by the one process that writes here
 
-In an object store a run looks the same (remote.py); the process works in a local directory that is mirrored (mirror.py).
+In an object store a run looks the same (remote.py); the process works in a local directory, which is mirrored there
+(mirror.py).
 
 Keeps true: written last means done. A shard is written to a temporary file, synced and renamed; then the manifest.
 """

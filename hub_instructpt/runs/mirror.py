@@ -1,13 +1,12 @@
 """A mirror: a run is made in a local spool, and its sealed shards move to a store while it goes on.
 
 The spool is an ordinary run directory under the Hugging Face cache, the same for all processes of this machine that
-write to one URL; the store holds the run (remote.py). A shard's files go there in this order: data, ledger, and the
-note that makes it count; then they leave the spool. Journals of open shards are copied there now and then, for whoever
-goes on elsewhere (segments.py). The manifest goes there when a worker begins and when it ends.
+write to one URL; the store holds the run (remote.py). Shards go there as they are sealed (sending.py), the manifest
+when a worker begins and when it ends.
 
 Keeps true: what stands in the store counts there only when all of it has arrived, so kills at any moment lose nothing
-that was answered; what others have sealed is not made again; the run waits for the store only when it is many shards
-behind. There are no locks: who ends at the same moment as another reads the notes again, until nothing is new.
+that was answered; what others have sealed is not made again. There are no locks: who ends at the same moment as another
+reads the notes again, until nothing is new.
 Does not know how shards are made, cards, or which store it is.
 """
 
@@ -15,34 +14,32 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
-import time
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
 import xxhash
 
 from hub_instructpt.answers import default_folder
-from hub_instructpt.errors import HubInstructPTError, RunDirectoryError, RunError
-from hub_instructpt.runs.ledger import LEDGER, ledger_path
+from hub_instructpt.errors import HubInstructPTError, RunDirectoryError
+from hub_instructpt.runs.ledger import LEDGER
 from hub_instructpt.runs.locks import is_being_written, writing_manifest
 from hub_instructpt.runs.manifest import BESIDE, MANIFEST, Manifest, ShardFacts, bring_up_to_date
 from hub_instructpt.runs.registration import why_damaged
-from hub_instructpt.runs.remote import fetch, note_path, read_manifest, settle, written_manifest
+from hub_instructpt.runs.remote import (
+    fetch,
+    note_path,
+    read_manifest,
+    settle,
+    write_manifest,
+    write_note,
+    written_manifest,
+)
 from hub_instructpt.runs.same_run import refuse_other_run
-from hub_instructpt.runs.segments import JOURNAL, Segments
-from hub_instructpt.runs.shards import journal_path
+from hub_instructpt.runs.segments import JOURNAL
+from hub_instructpt.runs.sending import Sender
 from hub_instructpt.runs.share import ALONE, Worker
 from hub_instructpt.runs.stopping import Stop
 from hub_instructpt.runs.store import Store
-
-MOST_WAITING = 64
-"""Sealed shards that wait for the store; then sealing waits, too."""
-SECONDS_TO_STOP, SECONDS_TO_DRAIN = 5.0, 60.0
-LOOK_SECONDS = 0.5
-JOURNAL_SECONDS = 30.0
-"""Between two copies of what was answered to the store."""
 
 _log = logging.getLogger("hub_instructpt")
 
@@ -61,33 +58,27 @@ class Mirror:
     """
 
     def __init__(
-        self,
-        store: Store,
-        worker: Worker = ALONE,
-        folder: Path | None = None,
-        stop: Stop | None = None,
+        self, store: Store, worker: Worker = ALONE, folder: Path | None = None, stop: Stop | None = None
     ) -> None:
-        self.store, self.worker, self.stop_asked = store, worker, stop or Stop()
+        self.store, self.worker = store, worker
         self.folder = folder or spool_folder(store.url)
-        self.failure: HubInstructPTError | None = None
+        self._sender = Sender(store, self.folder, worker, stop or Stop())
         self._there: Manifest | None = None
         self._data: dict[str, int] = {}
-        self._ledgers: set[str] = set()
         self._damaged: list[ShardFacts] = []
-        self._sent: list[ShardFacts] = []
-        self._segments = Segments(store, self.folder, worker)
-        self._queue: deque[ShardFacts] = deque()
-        self._changed = threading.Condition()
-        self._ending = self._dropped = False
-        self._thread: threading.Thread | None = None
 
     def __str__(self) -> str:
         return str(self.store)
 
     @property
+    def failure(self) -> HubInstructPTError | None:
+        """Why the store has failed for good, if it has."""
+        return self._sender.failure
+
+    @property
     def waiting(self) -> int:
         """Sealed shards that the store does not have yet."""
-        return len(self._queue)
+        return self._sender.waiting
 
     def begin(self) -> None:
         """Bring what the store holds into the spool.
@@ -103,7 +94,6 @@ class Mirror:
             ) from None
         self._there = read_manifest(self.store, self.worker.has)
         self._data = self.store.sizes("data")
-        self._ledgers = set(self.store.sizes(LEDGER))
         if self._there is None and any(name.startswith("train-") for name in self._data):
             raise RunDirectoryError(
                 f"{self.store} holds data, but no run.", advice="Give an empty or new place as --out."
@@ -126,32 +116,10 @@ class Mirror:
             (folder / shard.path).unlink()
             _log.warning("%s %s.", folder / shard.path, why)
         size = self._data.get(shard.path.rpartition("/")[2])
-        why = None
-        if size is None:
-            why = "is missing"
-        elif size != shard.num_bytes:
-            why = f"has {size:,} bytes instead of {shard.num_bytes:,}"
-        if why is not None:
-            self._damaged.append(shard)
-        return why
-
-    def reopen(self) -> Manifest:
-        """Bring the shards with texts that may be asked again into the spool, with their journals; they still count.
-
-        Returns:
-            The manifest of the run.
-        """
-        manifest = Manifest.load(self.folder)
-        waiting = [shard for shard in manifest.shards if shard.retryable]
-        # From now on their notes say what they are, so that data and note change within one step of each other.
-        for shard in waiting:
-            self._write_note(shard)
-        if waiting and self._there is not None:
-            sealed = [shard for shard in self._there.shards if not shard.retryable]
-            self._write_manifest(self._there.model_copy(update={"shards": sealed, "finished": False}))
-        self._start({shard.index for shard in manifest.shards if not shard.retryable})
-        fetch(self.store, self.folder, waiting)
-        return manifest
+        if size == shard.num_bytes:
+            return None
+        self._damaged.append(shard)
+        return "is missing" if size is None else f"has {size:,} bytes instead of {shard.num_bytes:,}"
 
     def registered(self, manifest: Manifest) -> None:
         """Let the store know of the run, before anything of it is made; begin to send what is sealed here already."""
@@ -161,16 +129,24 @@ class Mirror:
         there, damaged = self._there, {shard.path for shard in self._damaged}
         if there is None or damaged or there.license != manifest.license or is_other(there, manifest):
             sealed = [shard for shard in (there.shards if there else ()) if shard.path not in damaged]
-            self._write_manifest(manifest.model_copy(update={"shards": sealed, "finished": False}))
+            write_manifest(self.store, manifest.model_copy(update={"shards": sealed, "finished": False}))
+        self._sender.begin({shard.index for shard in manifest.shards})
         for shard in manifest.shards:
             if self.worker.has(shard.index) and (self.folder / shard.path).exists():
-                self._queue.append(shard)
-        self._start({shard.index for shard in manifest.shards})
+                self._sender.put(shard)
 
-    def _start(self, sealed: set[int]) -> None:
-        self._segments.begin(sealed)
-        self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
-        self._thread.start()
+    def reopen(self) -> None:
+        """Bring the shards with texts that may be asked again into the spool, with their journals; they still count."""
+        manifest = Manifest.load(self.folder)
+        waiting = [shard for shard in manifest.shards if shard.retryable]
+        # From now on their notes say what they are, so that data and note change within one step of each other.
+        for shard in waiting:
+            write_note(self.store, shard)
+        if waiting and self._there is not None:
+            sealed = [shard for shard in self._there.shards if not shard.retryable]
+            write_manifest(self.store, self._there.model_copy(update={"shards": sealed, "finished": False}))
+        self._sender.begin({shard.index for shard in manifest.shards if not shard.retryable})
+        fetch(self.store, self.folder, waiting)
 
     def sealed(self, shard: ShardFacts) -> None:
         """Send a sealed shard soon. Waits while too many wait already.
@@ -178,12 +154,7 @@ class Mirror:
         Raises:
             HubInstructPTError: the store has failed for good.
         """
-        with self._changed:
-            self._queue.append(shard)
-            self._changed.notify_all()
-            while not self._may_go_on():
-                self._changed.wait(LOOK_SECONDS)
-        self._raise_failure()
+        self._sender.put(shard)
 
     def finish(self) -> Manifest:
         """Wait for what is on its way, and bring the manifest in the store up to date.
@@ -194,102 +165,25 @@ class Mirror:
         Raises:
             HubInstructPTError: the store has failed for good. What is sealed is kept here; the same command sends it.
         """
-        self._end(None)
-        self._raise_failure()
+        self._sender.finish()
         while True:
             written, self._there = written_manifest(self.store), read_manifest(self.store)
             if self._there is not None:
-                self._there.add(*self._sent)
+                self._there.add(*self._sender.sent)
             manifest = bring_up_to_date(self.folder, self._merge)
             manifest.shards = self._there.shards if self._there else []  # what others have sent, and nothing that waits
+            manifest.finished = False
             settle(manifest)
-            if written is not None and _same(written, manifest):
+            if written is not None and _said(written) == _said(manifest):
                 break
-            self._write_manifest(manifest)
+            write_manifest(self.store, manifest)
         with suppress(OSError):
             (self.folder / "data").rmdir()
         return manifest
 
     def stop(self) -> None:
         """Send what is sealed, for a while; what is left is kept here for the same command."""
-        self._end(SECONDS_TO_STOP if self.stop_asked.wanted else SECONDS_TO_DRAIN)
-
-    # -- in the thread
-
-    def _work(self) -> None:
-        try:
-            copied = time.monotonic()
-            while not self._dropped:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._queue or self._ending, JOURNAL_SECONDS)
-                    ending, shard = self._ending, self._queue[0] if self._queue else None
-                # First what is small: in the end there may be little time.
-                if time.monotonic() - copied >= JOURNAL_SECONDS or (ending and copied):
-                    self._segments.send()
-                    copied = 0.0 if ending else time.monotonic()
-                if shard is None and ending:
-                    return
-                if shard is not None:
-                    self._send(shard)
-                    with self._changed:
-                        self._queue.popleft()
-                        self._changed.notify_all()
-        except HubInstructPTError as error:
-            self._fail(error)
-        except BaseException as error:  # whatever it is, the run must not go on as if all were sent
-            self._fail(RunError(f"{self.store}: sending failed: {type(error).__name__}.", advice="Please report it."))
-
-    def _send(self, shard: ShardFacts) -> None:
-        data, ledger = self.folder / shard.path, self.folder / ledger_path(shard.index)
-        journal = self.folder / journal_path(shard.index)
-        if not data.exists():  # another process of this machine has sent it
-            return
-        self.store.upload(data, shard.path)
-        if ledger.exists():
-            self.store.upload(ledger, ledger_path(shard.index))
-        elif ledger.name in self._ledgers:
-            self.store.remove(ledger_path(shard.index))
-        if shard.retryable and journal.exists():
-            self.store.upload(journal, journal_path(shard.index))
-        # Last: from now on the shard counts.
-        self._write_note(shard)
-        self._sent.append(shard)
-        self._segments.drop(shard.index, retryable=bool(shard.retryable))
-        data.unlink()
-        ledger.unlink(missing_ok=True)
-        journal.unlink(missing_ok=True)
-
-    def _fail(self, error: HubInstructPTError) -> None:
-        with self._changed:
-            if not self._dropped:
-                self.failure = error
-            self._changed.notify_all()
-        if self.failure:
-            self.stop_asked.now()
-
-    # --
-
-    def _end(self, seconds: float | None) -> None:
-        with self._changed:
-            self._ending = True
-            self._changed.notify_all()
-        if self._thread is None:
-            return
-        self._thread.join(seconds)
-        if self._thread.is_alive():
-            self._dropped = True
-            self.store.given_up.set()
-            self._thread.join(1.0)
-
-    def _raise_failure(self) -> None:
-        if self.failure is not None:
-            raise self.failure
-
-    def _write_note(self, shard: ShardFacts) -> None:
-        self.store.write(note_path(shard.index), shard.model_dump_json(indent=1).encode() + b"\n")
-
-    def _write_manifest(self, manifest: Manifest) -> None:
-        self.store.write(MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
+        self._sender.stop()
 
     def _merge(self, here: Manifest) -> None:
         """What the spool knows becomes what the store holds and what waits here to be sent."""
@@ -300,10 +194,8 @@ class Mirror:
             here.created_at, here.license = self._there.created_at, here.license or self._there.license
             here.num_rows = self._there.num_rows if here.num_rows is None else here.num_rows
         here.add(*waiting)
+        here.finished = False
         settle(here)
-
-    def _may_go_on(self) -> bool:
-        return len(self._queue) <= MOST_WAITING or self.failure is not None or self.stop_asked.wanted
 
     def _empty(self) -> None:
         if is_being_written(self.folder):
@@ -311,7 +203,7 @@ class Mirror:
                 f"{self.store} holds another run by now, and a process of this machine goes on with the old one.",
                 advice="Stop it, then run the same again.",
             )
-        for below in ("data", LEDGER, BESIDE, "journal"):
+        for below in ("data", LEDGER, BESIDE, JOURNAL):
             for path in (self.folder / below).glob("train-*"):
                 path.unlink(missing_ok=True)
         (self.folder / MANIFEST).unlink(missing_ok=True)
@@ -327,11 +219,12 @@ def spool_folder(url: str) -> Path:
 def is_other(one: Manifest, another: Manifest) -> bool:
     """Whether two manifests are of different runs."""
     try:
-        refuse_other_run(one, another, Path())
+        refuse_other_run(one, another, "")
     except RunDirectoryError:
         return True
     return False
 
 
-def _same(one: Manifest, another: Manifest) -> bool:
-    return one.finished == another.finished and one.shards == another.shards and one.num_rows == another.num_rows
+def _said(manifest: Manifest) -> tuple[bool, int | None, list[tuple[str, str]]]:
+    """What a manifest says of the run, whoever wrote it."""
+    return manifest.finished, manifest.num_rows, [(shard.path, shard.sha256) for shard in manifest.shards]

@@ -74,6 +74,16 @@ def read_notes(store: Store, wanted: Callable[[int], bool]) -> list[ShardFacts]:
     return notes
 
 
+def write_manifest(store: Store, manifest: Manifest) -> None:
+    """Put a manifest into a store."""
+    store.write(MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
+
+
+def write_note(store: Store, shard: ShardFacts) -> None:
+    """Note in a store that a shard counts."""
+    store.write(note_path(shard.index), shard.model_dump_json(indent=1).encode() + b"\n")
+
+
 def settle(manifest: Manifest) -> None:
     """Say of a manifest whether the run is finished, by the shards that it names."""
     num_rows = known_rows(manifest.model_copy(update={"finished": False}))
