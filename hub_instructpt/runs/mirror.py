@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import re
-from contextlib import suppress
 from pathlib import Path
 
 import xxhash
@@ -115,11 +114,14 @@ class Mirror:
                 return None
             (folder / shard.path).unlink()
             _log.warning("%s %s.", folder / shard.path, why)
-        size = self._data.get(shard.path.rpartition("/")[2])
+        size = self._size(shard)
         if size == shard.num_bytes:
             return None
         self._damaged.append(shard)
         return "is missing" if size is None else f"has {size:,} bytes instead of {shard.num_bytes:,}"
+
+    def _size(self, shard: ShardFacts) -> int | None:
+        return self._data.get(shard.path.rpartition("/")[2])
 
     def registered(self, manifest: Manifest) -> None:
         """Let the store know of the run, before anything of it is made; begin to send what is sealed here already."""
@@ -131,9 +133,11 @@ class Mirror:
             sealed = [shard for shard in (there.shards if there else ()) if shard.path not in damaged]
             write_manifest(self.store, manifest.model_copy(update={"shards": sealed, "finished": False}))
         self._sender.begin({shard.index for shard in manifest.shards})
+        known = {shard.path: shard.sha256 for shard in (there.shards if there else ()) if shard.path not in damaged}
         for shard in manifest.shards:
             if self.worker.has(shard.index) and (self.folder / shard.path).exists():
-                self._sender.put(shard)
+                arrived = known.get(shard.path) == shard.sha256 and self._size(shard) == shard.num_bytes
+                (self._sender.leave if arrived else self._sender.put)(shard)
 
     def reopen(self) -> None:
         """Bring the shards with texts that may be asked again into the spool, with their journals; they still count."""
@@ -177,8 +181,11 @@ class Mirror:
             if written is not None and _said(written) == _said(manifest):
                 break
             write_manifest(self.store, manifest)
-        with suppress(OSError):
-            (self.folder / "data").rmdir()
+        for (
+            shard
+        ) in manifest.shards:  # also what another worker has made meanwhile of what an earlier one had left here
+            if (self.folder / shard.path).exists():
+                self._sender.leave(shard)
         return manifest
 
     def stop(self) -> None:

@@ -81,6 +81,11 @@ class Sender:
                 self._changed.wait(LOOK_SECONDS)
         self._raise_failure()
 
+    def leave(self, shard: ShardFacts) -> None:
+        """Remove the files of a shard from the spool: the store has them."""
+        for path in self._files(shard):
+            path.unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Wait until all is sent.
 
@@ -93,6 +98,10 @@ class Sender:
     def stop(self) -> None:
         """Send what is sealed, for a while; what is left is kept here for the same command."""
         self._end(SECONDS_TO_STOP if self.stop_asked.wanted else SECONDS_TO_DRAIN)
+
+    def _files(self, shard: ShardFacts) -> tuple[Path, Path, Path]:
+        paths = shard.path, ledger_path(shard.index), journal_path(shard.index)
+        return self.folder / paths[0], self.folder / paths[1], self.folder / paths[2]
 
     def _end(self, seconds: float | None) -> None:
         with self._changed:
@@ -137,8 +146,7 @@ class Sender:
             self._fail(RunError(f"{self.store}: sending failed: {type(error).__name__}.", advice="Please report it."))
 
     def _send(self, shard: ShardFacts) -> None:
-        data, ledger = self.folder / shard.path, self.folder / ledger_path(shard.index)
-        journal = self.folder / journal_path(shard.index)
+        data, ledger, journal = self._files(shard)
         if not data.exists():  # another process of this machine has sent it
             return
         self.store.upload(data, shard.path)
@@ -152,9 +160,7 @@ class Sender:
         write_note(self.store, shard)
         self.sent.append(shard)
         self._segments.drop(shard.index, retryable=bool(shard.retryable))
-        data.unlink()
-        ledger.unlink(missing_ok=True)
-        journal.unlink(missing_ok=True)
+        self.leave(shard)
 
     def _fail(self, error: HubInstructPTError) -> None:
         with self._changed:
