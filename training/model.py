@@ -6,12 +6,14 @@ Does not know: data, the clock.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 POSITIONS = 2048
+GUIDED = (1, 3)  # layers whose last head is shown where answers stand
 FIRST_PLAIN = 9  # the ids below are special tokens and markers
 
 
@@ -48,21 +50,23 @@ class HeadLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(
+        ctx: Any, hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         logits = hidden @ head.t()
         top = logits.logsumexp(1, keepdim=True)
         losses = (top - logits.gather(1, targets[:, None])).squeeze(1)
         gradient = logits.sub_(top).exp_()
         gradient.scatter_add_(1, targets[:, None], gradient.new_full((len(targets), 1), -1.0))
-        gradient.div_(len(targets))
+        gradient.mul_((weights / len(targets))[:, None])
         ctx.save_for_backward(gradient @ head, gradient.t() @ hidden)
         ctx.mark_non_differentiable(losses)
-        return losses.mean(), losses
+        return (losses * weights).mean(), losses
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         to_hidden, to_head = ctx.saved_tensors
-        return to_hidden * grads[0], to_head * grads[0], None
+        return to_hidden * grads[0], to_head * grads[0], None, None
 
 
 def stutter(ids: torch.Tensor, weights: torch.Tensor, rate: float) -> torch.Tensor:
@@ -74,23 +78,70 @@ def stutter(ids: torch.Tensor, weights: torch.Tensor, rate: float) -> torch.Tens
     lag = torch.randint(1, 4, ids.shape)
     earlier = ids.gather(1, (torch.arange(ids.shape[1])[None] - lag).clamp(min=0))
     plain = (ids >= FIRST_PLAIN) & (earlier >= FIRST_PLAIN)
-    return torch.where(plain & (weights == 1.0) & (torch.rand(ids.shape) < rate), earlier, ids)
+    return torch.where(plain & (weights >= 1.0) & (torch.rand(ids.shape) < rate), earlier, ids)
+
+
+def pointing(model: LlamaForCausalLM, inputs: dict[int, torch.Tensor], points: torch.Tensor) -> torch.Tensor:
+    """How far the last head of each guided layer is from looking at the answer where the answer is to begin.
+
+    `inputs` are what these layers were given, `points` rows of (sequence, place that looks, place to look at). Only a
+    few rows of the attention are needed, so they are computed again here instead of being taken from the layer.
+    """
+    rows, asking, wanted = points.unbind(1)
+    length = int(asking.max()) + 1
+    width = model.config.hidden_size // model.config.num_attention_heads
+    later = torch.arange(length)[None] > asking[:, None]
+    total = torch.zeros(())
+    for number, given in inputs.items():
+        layer = model.model.layers[number]
+        seen = layer.input_layernorm(given[:, :length])
+        cos, sin = model.model.rotary_emb(seen, torch.arange(length)[None])
+        query = seen[rows, asking] @ layer.self_attn.q_proj.weight[-width:].t()
+        key = seen @ layer.self_attn.k_proj.weight[-width:].t()
+        query = query * cos[0, asking] + _half_turned(query) * sin[0, asking]
+        key = key * cos + _half_turned(key) * sin
+        scores = (key[rows] @ query[:, :, None]).squeeze(2) / width**0.5
+        total = total + torch.nn.functional.cross_entropy(scores.masked_fill(later, float("-inf")), wanted)
+    return total
+
+
+def _keep(inputs: dict[int, torch.Tensor], number: int, _: Any, given: tuple[Any, ...]) -> None:
+    inputs[number] = given[0]
+
+
+def _half_turned(values: torch.Tensor) -> torch.Tensor:
+    half = values.shape[-1] // 2
+    return torch.cat((-values[..., half:], values[..., :half]), -1)
 
 
 def loss_of(
-    model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor, stuttering: float = 0.0
-) -> tuple[torch.Tensor, float]:
-    """The loss to minimise, and the mean loss on the pairs. Padding is on the right: causal attention needs no mask.
+    model: LlamaForCausalLM,
+    ids: torch.Tensor,
+    weights: torch.Tensor,
+    points: torch.Tensor,
+    stuttering: float = 0.0,
+    guidance: float = 0.0,
+) -> tuple[torch.Tensor, float, float, float]:
+    """The loss to minimise; then mean losses: on the pairs, on first tokens of answers if they weigh more, of pointing.
 
-    Targets of a weight below one are sampled with it as their chance, so the head is computed for few of them.
+    Padding is on the right: causal attention needs no mask. Targets of a weight below one are sampled with it as their
+    chance, so the head is computed for few of them.
     """
     seen = stutter(ids, weights, stuttering) if stuttering else ids
+    guided = GUIDED if guidance and len(points) else ()
+    inputs: dict[int, torch.Tensor] = {}
+    hooks = [model.model.layers[number].register_forward_pre_hook(partial(_keep, inputs, number)) for number in guided]
     hidden = model.model(input_ids=seen, use_cache=False).last_hidden_state[:, :-1]
+    for hook in hooks:
+        hook.remove()
     targets, weights = ids[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
-    chosen = ((weights == 1.0) | (torch.rand_like(weights) < weights)).nonzero().squeeze(1)
+    chosen = ((weights >= 1.0) | (torch.rand_like(weights) < weights)).nonzero().squeeze(1)
     picked = hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen)
-    loss, losses = HeadLoss.apply(picked, model.lm_head.weight, targets[chosen])
-    return loss, losses[weights[chosen] == 1.0].mean().item()
+    weights = weights[chosen]
+    loss, losses = HeadLoss.apply(picked, model.lm_head.weight, targets[chosen], weights.clamp(min=1.0))
+    pointed = pointing(model, inputs, points) / len(guided) if guided else torch.zeros(())
+    first = losses[weights > 1.0].mean().nan_to_num().item()
+    return loss + guidance * pointed, losses[weights >= 1.0].mean().item(), first, pointed.item()
 
 
 def rate_at(share: float, peak: float, warm: float = 0.02) -> float:

@@ -18,12 +18,13 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from transformers import LlamaForCausalLM
 
 from training import corpus
 from training.examples import FURTHER, STAGES, Source
 from training.export import install
+from training.grow import grow
 from training.model import POSITIONS, build_model, build_optimizer, loss_of, rate_at
 from training.start import head_start
 from training.tokenizer import train_tokenizer
@@ -48,16 +49,28 @@ def prepare(data: Path, vocab: int, trained: Path | None) -> tuple[Tokenizer, So
     return tokenizer, Source(data, tokenizer, texts, held_out)
 
 
+def starting_model(args: argparse.Namespace, tokenizer: Tokenizer, source: Source) -> LlamaForCausalLM:
+    torch.manual_seed(args.seed)
+    if not args.start:
+        model = build_model(tokenizer.get_vocab_size(), args.hidden, args.layers, args.heads, args.inner)
+        head_start(model)
+        return model
+    model = LlamaForCausalLM.from_pretrained(args.start, dtype=torch.float32)
+    return grow(model, source.frequencies()) if args.grow else model
+
+
 def worker(
-    rank: int, args: argparse.Namespace, tokenizer: Tokenizer, source: Source, shared: torch.Tensor, meet: Barrier
+    rank: int,
+    args: argparse.Namespace,
+    tokenizer: Tokenizer,
+    source: Source,
+    model: LlamaForCausalLM,
+    shared: torch.Tensor,
+    meet: Barrier,
 ) -> None:
     """Trains one replica; all replicas start alike and take the same steps. `shared` has two slots for each rank."""
     torch.set_num_threads(1)
-    torch.manual_seed(args.seed)
-    model = build_model(tokenizer.get_vocab_size(), args.hidden, args.layers, args.heads, args.inner).train()
-    head_start(model)
-    if args.start:
-        model.load_state_dict(load_file(str(args.start / "model.safetensors")), strict=False)  # the head is tied
+    model.train()
     stages = FURTHER if args.start else STAGES
     parameters = list(model.parameters())
     optimizer = build_optimizer(model, args.rate)
@@ -65,18 +78,18 @@ def worker(
     source.rng = random.Random(args.seed * 1000 + rank)
     began = saved = time.monotonic()
     step = seen = 0
-    share = mean = 0.0
+    share, means = 0.0, torch.zeros(3)
     while share < 1.0:
         stage = next(stage for stage in stages if share < stage.until)
-        for ids, weights in source.batches(stage, args.tokens, POSITIONS):
-            loss, written = loss_of(model, ids, weights, args.stutter)
+        for ids, weights, points in source.batches(stage, args.tokens, POSITIONS):
+            loss, *losses = loss_of(model, ids, weights, points, args.stutter, args.guide)
             loss.backward()
             slots = shared[step % 2]  # the other slot may still be read by a slower process
-            slots[rank, :-3] = torch.cat([value.grad.reshape(-1) for value in parameters])
-            slots[rank, -3:] = torch.tensor([(time.monotonic() - began) / args.seconds, written, ids.numel()])
+            slots[rank, :-5] = torch.cat([value.grad.reshape(-1) for value in parameters])
+            slots[rank, -5:] = torch.tensor([(time.monotonic() - began) / args.seconds, *losses, ids.numel()])
             meet.wait()
             mean_of = slots.mean(0)
-            share, written = mean_of[-3].item(), mean_of[-2].item()
+            share = mean_of[-5].item()
             seen += int(mean_of[-1].item() * len(slots))
             at = 0
             for value in parameters:
@@ -88,10 +101,13 @@ def worker(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
-            mean = written if step == 1 else 0.97 * mean + 0.03 * written
-            if rank == 0 and step % 100 == 0:
+            means = mean_of[-4:-1] if step == 1 else 0.97 * means + 0.03 * mean_of[-4:-1]
+            if rank == 0 and step % 25 == 0:
                 speed = seen / (time.monotonic() - began)
-                state = f"step {step} share {share:.3f} pairs-loss {mean:.3f}"
+                pairs, first, pointed = means.tolist()
+                state = (
+                    f"step {step} share {share:.3f} pairs {pairs:.3f} answers' first {first:.3f} pointing {pointed:.3f}"
+                )
                 print(f"{state} tokens {seen} tokens/s {speed:.0f}", flush=True)
             if rank == 0 and args.checkpoint and time.monotonic() - saved > 240:
                 saved = time.monotonic()
@@ -107,15 +123,15 @@ def worker(
 def train(args: argparse.Namespace) -> None:
     started = time.monotonic()
     tokenizer, source = prepare(args.data, args.vocab, args.start)
-    model = build_model(tokenizer.get_vocab_size(), args.hidden, args.layers, args.heads, args.inner)
+    model = starting_model(args, tokenizer, source)
     count = sum(value.numel() for value in model.parameters())
     sets = {name: [len(rows), sum(len(row.pairs) for row in rows)] for name, rows in source.sets.items()}
     print(json.dumps({"parameters": count, "raw texts": len(source.raw), "contexts, pairs": sets}), flush=True)
     args.seconds = args.minutes * 60 - (time.monotonic() - started)
     context = multiprocessing.get_context("fork")  # the prepared source is large and only read
-    shared = torch.zeros((2, args.processes, count + 3)).share_memory_()
+    shared = torch.zeros((2, args.processes, count + 5)).share_memory_()
     meet = context.Barrier(args.processes, timeout=900)
-    common = (args, tokenizer, source, shared, meet)
+    common = (args, tokenizer, source, model, shared, meet)
     workers = [context.Process(target=worker, args=(rank, *common)) for rank in range(args.processes)]
     for process in workers:
         process.start()
@@ -131,6 +147,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="model folder, replaced at the end")
     parser.add_argument("--checkpoint", type=Path, help="model folder, replaced every four minutes")
     parser.add_argument("--start", type=Path, help="go on from this model folder, on question sets only")
+    parser.add_argument("--grow", action="store_true", help="widen that model by one head, and let it look things up")
+    parser.add_argument("--guide", type=float, default=0.0, help="weight of showing two heads where answers stand")
     parser.add_argument("--stutter", type=float, default=0.0, help="share of the pairs' tokens shown wrong")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
