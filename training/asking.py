@@ -22,10 +22,10 @@ SMALL = frozenset(
     re.findall(
         r"\w+",
         """a an the and or but nor so yet of in on at by to from with for into onto over under as than that which who
-        whom whose this these those it its he she they them his her their him we our you your i me my is are was were be
-        been being has have had do does did will would can could may might shall should must not no there here when
-        where while if then because since until after before during between about against through also only very more most
-        such some any each all both other one up down out off again even just""",
+        whom whose this these those it its he she they them his her their him we our you your i me my is are was
+        were be been being has have had do does did will would can could may might shall should must not no there
+        here when where while if then because since until after before during between about against through also
+        only very more most such some any each all both other one up down out off again even just""",
     )
 )
 _BE = frozenset(("is", "are", "was", "were", "has", "had", "have", "can", "could", "will", "would", "may"))
