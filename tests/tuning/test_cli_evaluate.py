@@ -18,6 +18,8 @@ from tests.doubles.plain_http import ask
 from tests.doubles.process import running
 from tests.tuning.collections import record, write_collection, write_part
 
+pytestmark = pytest.mark.xdist_group("evaluate-synthesizer")
+
 
 @pytest.fixture(scope="module")
 def openai() -> Iterator[str]:

@@ -26,7 +26,8 @@ from tests.cli_cases import cases
 from tests.conftest import environment, run_cli, topics, write_jsonl
 from tests.tuning.collections import write_collection
 
-pytestmark = pytest.mark.timeout(600)  # several starts of torch, which a busy machine may take its time for
+# Several starts of torch, which a busy machine takes its time for; and one worker makes what the tests look at.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("tune")]
 QUICK = ["--max-length", 256, "--batch-tokens", 512, "--learning-rate", "3e-3", "--eval-contexts", 4, "--cpu"]
 
 
