@@ -85,6 +85,24 @@ class Histogram:
         bins = (f"{lower}:{number}" for lower, number in sorted(self.bins.items()) if number)
         return f"{self.total} {self.most}|{' '.join(bins)}"
 
+    def take(self, text: str) -> None:
+        """Add one that `str` wrote.
+
+        Raises:
+            ValueError: it is nothing like that.
+        """
+        sums, bar, bins = text.partition("|")
+        total, most = map(int, sums.split())
+        for item in bins.split():
+            lower, number = map(int, item.split(":"))
+            if lower < 0 or number < 1:
+                raise ValueError("negative")
+            self.bins[lower] += number
+        if total < 0 or most < 0 or not bar:
+            raise ValueError("incomplete")
+        self.total += total
+        self.most = max(self.most, most)
+
     @classmethod
     def parse(cls, bits: int, text: str) -> Histogram:
         """Read what `str` wrote.
@@ -92,12 +110,9 @@ class Histogram:
         Raises:
             ValueError: it is nothing like that.
         """
-        if not re.fullmatch(r"\d{1,18} \d{1,18}\|(\d{1,18}:\d{1,18}( (?!$)|$))*", text, re.ASCII):
-            raise ValueError("not a histogram")
-        sums, _, bins = text.partition("|")
-        total, most = map(int, sums.split())
-        items = (item.partition(":") for item in bins.split())
-        return cls(bits, Counter({int(lower): int(number) for lower, _, number in items}), total, most)
+        found = cls(bits)
+        found.take(text)
+        return found
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -180,6 +195,23 @@ class Evidence:
             "samples": " ".join(map(str, self.samples)),
         }
 
+    def take_from(self, told: Mapping[str, str]) -> None:
+        """Add what `as_dict` gave; samples are left out, as in a sum.
+
+        Raises:
+            ValueError: it is nothing like that.
+        """
+        for name in _HISTOGRAMS:
+            try:
+                getattr(self, name).take(told.get(name, ""))
+            except ValueError:
+                raise ValueError(f"not {name}") from None
+        for item in told.get("kinds", "").split():
+            kind, _, number = item.partition(":")
+            if kind not in KINDS or not number.isdecimal():
+                raise ValueError("not counts of kinds")
+            self.kinds[kind] += int(number)
+
     @classmethod
     def from_dict(cls, told: Mapping[str, str]) -> Evidence:
         """What `as_dict` gave.
@@ -188,14 +220,8 @@ class Evidence:
             ValueError: it is nothing like that.
         """
         found = cls()
-        for name in _HISTOGRAMS:
-            setattr(found, name, Histogram.parse(getattr(found, name).bits, told.get(name, "")))
-        for item in told.get("kinds", "").split():
-            kind, _, number = item.partition(":")
-            if kind not in KINDS or not number.isdecimal():
-                raise ValueError("not counts of kinds")
-            found.kinds[kind] = int(number)
-        found.samples = [Place.parse(item) for item in told.get("samples", "").split()]
+        found.take_from(told)
+        found.samples = places_of(told)
         return found
 
     def kind_counts(self) -> list[tuple[str, int]]:
@@ -204,6 +230,15 @@ class Evidence:
 
 
 _HISTOGRAMS = ("pairs_per_text", "text_lengths", "instruction_lengths", "response_lengths")
+
+
+def places_of(told: Mapping[str, str]) -> list[Place]:
+    """The samples of what `as_dict` gave.
+
+    Raises:
+        ValueError: it is nothing like that.
+    """
+    return [Place.parse(item) for item in told.get("samples", "").split()]
 
 
 def chosen(shards: Iterable[Sequence[Place]], number: int = NUM_SAMPLES) -> list[tuple[int, Place]]:

@@ -107,7 +107,7 @@ def test_a_manifest_that_holds_something_else_is_refused(name: str, told: str) -
         counts={}, evidence=facts,
     )  # fmt: skip
     with pytest.raises(RunError, match="the evidence of data/train-00000"):
-        shard.gathered()
+        (shard.samples(), shard.add_evidence_to(Evidence()))
 
 
 def test_long_texts_take_no_more_room() -> None:
@@ -139,7 +139,7 @@ def test_a_run_gathers_it_and_so_does_one_of_other_shards(tgi: str, tmp_path: Pa
         assert evidence.pairs_per_text.total == evidence.kinds.total() == manifest.counts["pairs/kept"]
         assert evidence.pairs_per_text.count == manifest.counts["texts/all"] == 12
         rows = [pq.read_table(out / shard.path).to_pylist() for shard in manifest.shards]
-        places = chosen(shard.gathered().samples for shard in manifest.shards)
+        places = chosen(shard.samples() for shard in manifest.shards)
         found[size] = evidence, [rows[at][place.row]["source_rows"][place.shot] for at, place in places]
         assert all(rows[at][place.row]["examples"][place.shot]["pairs"] for at, place in places)
     assert found[12] == found[5]

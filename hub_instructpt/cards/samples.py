@@ -54,7 +54,7 @@ def shards_sampled(shards: Sequence[ShardFacts]) -> set[int]:
 
 
 def _chosen(shards: Sequence[ShardFacts]) -> list[tuple[int, Place]]:
-    return chosen(shard.gathered().samples if shard.evidence else [] for shard in shards)
+    return chosen(shard.samples() for shard in shards)
 
 
 def shown(text: str, pairs: Sequence[Pair], names: tuple[str, str] = ("instruction", "response")) -> list[str]:

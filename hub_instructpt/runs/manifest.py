@@ -23,7 +23,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hub_instructpt.errors import RunDirectoryError, RunError
-from hub_instructpt.evidence import Evidence
+from hub_instructpt.evidence import Evidence, Place, places_of
 from hub_instructpt.records import PROMPT_FORMAT, EngineInfo
 from hub_instructpt.runs.files import is_temporary, write_text
 from hub_instructpt.runs.locks import writing_manifest
@@ -130,18 +130,32 @@ class ShardFacts(_Strict):
         """The number of the shard."""
         return int(self.path[len("data/train-") : -len(".parquet")])
 
-    def gathered(self) -> Evidence:
-        """The evidence, to be worked with.
+    def add_evidence_to(self, total: Evidence) -> None:
+        """Add what was gathered of it, but for its samples.
 
         Raises:
             RunError: it can not be believed.
         """
         try:
-            return Evidence.from_dict(self.evidence or {})
+            total.take_from(self.evidence or {})
         except ValueError as error:
-            raise RunError(
-                f"The manifest is damaged: the evidence of {self.path} is {error}.", advice="Restore it from a copy."
-            ) from None
+            raise self._damaged(error) from None
+
+    def samples(self) -> list[Place]:
+        """The places of its samples.
+
+        Raises:
+            RunError: they can not be believed.
+        """
+        try:
+            return places_of(self.evidence or {})
+        except ValueError as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: ValueError) -> RunError:
+        return RunError(
+            f"The manifest is damaged: the evidence of {self.path} is {error}.", advice="Restore it from a copy."
+        )
 
 
 class Manifest(_Strict):
@@ -191,7 +205,7 @@ class Manifest(_Strict):
         for shard in self.shards:
             if shard.evidence is None:
                 return None
-            total += shard.gathered()
+            shard.add_evidence_to(total)
         return total
 
     def save(self, folder: Path) -> None:
