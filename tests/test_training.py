@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 import torch
@@ -15,10 +16,10 @@ from transformers import LlamaForCausalLM
 from hub_instructpt.engines.local import TINY_SYNTHESIZER
 from training import grow as growing
 from training.asking import rough
-from training.examples import FURTHER, STAGES, Source
+from training.examples import FURTHER, STAGES, Source, Stage
 from training.grow import grow
 from training.model import GUIDED, HeadLoss, build_model, loss_of
-from training.passages import Example, Pair
+from training.passages import Example, Pair, passages, plain_passages
 
 TEXT = (
     "The Marble Creek Library opened in 1907 and holds 42,000 books. Mary Ellis, the first librarian, worked there for"
@@ -35,7 +36,10 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture(scope="module")
 def source(tokenizer: Tokenizer) -> Source:
     source = Source.__new__(Source)  # without the data sets
-    source.tokenizer = tokenizer
+    source.tokenizer, source.rng, source.decks, source.weights = tokenizer, random.Random(0), {}, {"squad": 1.0}
+    source.raw = plain_passages([TEXT, TEXT[:63]], lambda parts: [len(part) // 4 for part in parts])
+    record = {"context": TEXT, "QA_list": [{"Q": pair.question, "A": pair.answer} for pair in ITEM.pairs]}
+    source.sets = {"squad": passages([record], lambda parts: [len(part) // 4 for part in parts])}
     return source
 
 
@@ -76,6 +80,18 @@ def test_where_only_answers_are_learned_no_question_has_weight(source: Source, t
     learned = tokenizer.decode([i for i, weight in zip(ids, weights, strict=True) if weight >= 1])
     assert learned.replace(" ", "") == "1907</END>MaryEllis</END>"
     assert max(weights) == FURTHER[0].answer_weight
+
+
+@pytest.mark.parametrize("stage", [STAGES[0], STAGES[2], FURTHER[0], FURTHER[-1]])
+def test_a_batch_keeps_to_its_size_and_points_at_answers(source: Source, tokenizer: Tokenizer, stage: Stage) -> None:
+    for ids, weights, points in islice(source.batches(stage, 256, 512), 6):
+        assert ids.shape == weights.shape
+        assert ids.numel() <= 256 or len(ids) == 1
+        assert len(points) >= len(ids)
+        for row, asking, answer in points.tolist():
+            assert tokenizer.decode([int(ids[row, asking])]) == "<ANS>"
+            said, there = (tokenizer.decode([int(ids[row, at])]).strip() for at in (asking + 1, answer))
+            assert said.startswith(there) or there.startswith(said)
 
 
 def test_the_heads_gradients_are_those_of_a_weighted_cross_entropy() -> None:
