@@ -19,7 +19,7 @@ from hub_instructpt.evidence import Evidence, Histogram
 from hub_instructpt.runs.files import write_text
 
 WIDTH = 760
-LEFT, RIGHT = 190, 110
+LEFT, RIGHT = 190, 136
 LOSSES_ROOM = 85
 """Characters that fit into a line of reasons."""
 
@@ -192,9 +192,8 @@ def _range(histogram: Histogram, lower: int) -> str:
 
 
 def _short(number: int) -> str:
-    """A number of at most six signs."""
-    for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**4, "k")):
+    """A number of at most seven signs."""
+    for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
         if number >= size:
-            shown = number / (1_000 if unit == "k" else size)
-            return f"{shown:.0f} {unit}" if shown >= 100 else f"{shown:.1f} {unit}"
+            return f"{number / size:,.0f} {unit}" if number >= 100 * size else f"{number / size:.1f} {unit}"
     return f"{number:,}"
