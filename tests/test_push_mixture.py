@@ -44,6 +44,8 @@ def test_a_mixture_is_pushed_and_loaded_in_both_forms(hub: str, tmp_path: Path) 
     assert texts == mine
     assert sources == ["one", "two"]
     assert fits
+    checked = run_cli("verify", "tester/mixed", **settings)
+    assert checked.returncode == 0, checked.stdout
     again = run_cli("push", out, "tester/mixed", **settings)
     assert again.returncode == 0
     assert "commit" in again.stdout

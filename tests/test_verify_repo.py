@@ -77,6 +77,16 @@ def test_what_was_pushed_is_found_in_order_and_every_damage_is_named(hub: str, r
             control("faults", fault)
             assert hub.verify_repo(repo).findings == [], fault
 
+        control("reset", {"only": ["faults"]})
+        gated = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to this dataset is restricted."}
+        control("faults", {"match": "GET .*/tree/", "status": 403, "headers": gated})
+        status, out, err = cli("verify", repo)
+        assert status == 1 and "let in" in err and "Ask for access" in err, (status, out, err)
+        class Full(Exception):
+            class response:
+                status_code, headers = 429, {"RateLimit": '"api";r=0;t=54'}
+        assert failures.wait_before_next(Full(), 1) == 55.0
+
         for words, arguments in (
             (["no dataset tester/none", "HF_TOKEN"], ["tester/none"]),
             (["revision 'v9'"], [repo, "--revision", "v9"]),

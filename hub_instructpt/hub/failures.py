@@ -14,6 +14,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import (
+    GatedRepoError,
     HFValidationError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
@@ -24,6 +25,8 @@ from hub_instructpt.errors import HubError, SettingsError
 from hub_instructpt.version import __version__
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 20.0
+LONGEST_ASKED_FOR_SECONDS = 300.0
+"""The Hub counts requests in windows of five minutes."""
 LOGIN = "Log in with `hf auth login`, or put a token with write access into HF_TOKEN."
 AGAIN = "Run the same command again; what has arrived is not sent twice."
 _NO_ANSWER = {"ConnectionError", "TimeoutError", "TransportError", "RequestException", "Timeout", "JSONDecodeError"}
@@ -50,7 +53,11 @@ def check_token(doing: str) -> None:
 def wait_before_next(error: BaseException, attempt: int) -> float:
     wait: float = random.uniform(0.5, 1.0) * min(FIRST_WAIT_SECONDS * 2 ** (attempt - 1), LONGEST_WAIT_SECONDS)
     with contextlib.suppress(AttributeError, TypeError, ValueError):
-        wait = max(wait, min(float(_response(error).headers.get("Retry-After")), 3 * LONGEST_WAIT_SECONDS))
+        wait = max(wait, min(float(_response(error).headers.get("Retry-After")), LONGEST_ASKED_FOR_SECONDS))
+    with contextlib.suppress(AttributeError, TypeError):  # `"api";r=0;t=54`: so long until it counts anew
+        asked = re.search(r";\s*t=(\d{1,6})", _response(error).headers.get("RateLimit", ""))
+        if asked and status_of(error) == 429:
+            wait = max(wait, min(float(asked[1]) + 1.0, LONGEST_ASKED_FOR_SECONDS))
     return wait
 
 
@@ -100,6 +107,11 @@ def told(error: Exception, doing: str) -> HubError | SettingsError:
         )
     if isinstance(error, LocalTokenNotFoundError) or status == 401:
         return HubError(f"Can not {doing}: the Hub knows no valid token of yours.", advice=LOGIN)
+    if isinstance(error, GatedRepoError):
+        return HubError(
+            f"Can not {doing}: its files are only for those whom its owner has let in.",
+            advice=f"Ask for access on its page, then use a token of the account that has it. {LOGIN}",
+        )
     if status == 403:
         return HubError(
             f"Can not {doing}: your token has no right to{f' ({message})' if message else ''}.",

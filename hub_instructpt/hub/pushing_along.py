@@ -10,13 +10,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from hub_instructpt.errors import HubInstructPTError
-from hub_instructpt.hub.attempts import until_through
+from hub_instructpt.hub.attempts import client, until_through
 from hub_instructpt.hub.failures import check_token, new_api
 from hub_instructpt.hub.layout import Layout
 from hub_instructpt.hub.publications import check_sealed, publication, shard_file
@@ -84,6 +85,9 @@ class PushingAlong:
             self._uploads.check_right()
 
         until_through(self._doing, attempt, repo.advance)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where the environment says that bars are shown, it has the last word
+            client.disable_progress_bars()  # the run has a bar of its own
         self._thread.start()
 
     def sealed(self, shard: ShardFacts) -> None:

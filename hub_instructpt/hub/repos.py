@@ -13,6 +13,7 @@ from typing import Literal
 
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import (
+    GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
     RepositoryNotFoundError,
@@ -74,6 +75,8 @@ class Repo:
                 if (blob := getattr(entry, "blob_id", None)) is not None:
                     lfs = getattr(entry, "lfs", None)
                     files[entry.path] = str(lfs.sha256 if lfs else blob)
+        except GatedRepoError:  # is one of those, but there is a repo
+            raise
         except (RepositoryNotFoundError, RevisionNotFoundError):
             self.advance.reached = True
             return None

@@ -64,6 +64,8 @@ def test_a_collection_is_pushed_and_loaded_and_what_is_forbidden_is_not(hub: str
     assert {name: number for name, (number, _) in found.items()} == {"mill": 3, "barn": 4}
     assert found["mill"][1] == json.loads((out / "mill/shard/00000.jsonl").read_text().splitlines()[0])
 
+    checked = run_cli("verify", "tester/ft", **settings)
+    assert checked.returncode == 0, checked.stdout
     again = run_cli("push", out, "tester/ft", "--leave-out", "diary", **settings)
     assert "nothing has changed" in again.stdout, again.stderr
     fewer = run_cli("push", out, "tester/ft", "--leave-out", "diary", "--leave-out", "mill", **settings)
