@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import transformers
 
-from hub_instructpt.errors import RunError
+from hub_instructpt.errors import RunError, SettingsError
 from hub_instructpt.runs.files import sync_folder, write_text
 from hub_instructpt.tuning.facts import TuningSettings, warmup_of
 from hub_instructpt.tuning.packing import Sequence_
@@ -200,6 +200,7 @@ def train(
         stop: once it is set, the training is saved after the step, and ends.
 
     Raises:
+        SettingsError: it was launched with sharded weights.
         RunError: memory is short, the disk is full, or the loss is no number.
     """
     steps = len(sequences) // per_step
@@ -245,6 +246,9 @@ def train(
         report_to="none",
         log_level="error",
     )
+    if arguments.n_gpu > 1:  # one process takes one GPU: left alone, the Trainer would make steps of several batches
+        progress.said(f"{arguments.n_gpu} GPUs are here, and one is used; torchrun --nproc-per-node uses them all.")
+        arguments._n_gpu = 1
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     trainer = _InOrder(
         model=model,
@@ -254,6 +258,11 @@ def train(
         eval_dataset={name: Sequences(store, each) for name, each in held_out.items()} or None,
         callbacks=[_Watch(progress, stop, world > 1)],
     )
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise SettingsError(
+            "Weights that are sharded over devices (FSDP, DeepSpeed) can not be tuned here.",
+            advice="Give each device a whole copy, by torchrun; --lora and --dtype bfloat16 need less memory.",
+        )
     trainer.remove_callback(transformers.PrinterCallback)
     if trainer.is_world_process_zero():
         progress.begin(int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0, steps)
