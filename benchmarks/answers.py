@@ -1,15 +1,17 @@
 """What keeping answers costs a `map`, and what a large cache costs.
 
-    python -m benchmarks.answers [--rounds 7] [--documents 6000] [--entries 1000000]
+    python -m benchmarks.answers [--batches 60] [--entries 1000000]
 
-First table: one process maps documents through an instant server, with and without a journal in turn, each time into an
-empty cache, and then once more with everything there; CPU time of the client alone, medians. Second table: an index of
-many answers: CPU seconds to read it, memory, and time to fetch an answer.
+First table: one process augments batches of 500 documents through an instant server, each batch with a journal and
+without one, in an order drawn for each, and then all of them again with everything there; CPU time of the client, in
+pairs, so that whatever else the machine does falls on both. Second: an index of many answers: CPU seconds to read it,
+memory, and time to fetch an answer.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -24,50 +26,56 @@ from pathlib import Path
 from benchmarks.documents import write_documents
 from benchmarks.peers import on_core, start_server
 
-MODES = ("off", "on", "again")
+BATCH = 500
 TEXT = "\n\n".join(f"<QUE> What is said of item {i}? <ANS> That it was found near the mill. </END>" for i in range(12))
 
 
-def client(port: int, documents: Path, mode: str, folder: str) -> None:
-    """One `Augment` over all documents, in batches of 1,000."""
+def client(port: int, documents: Path, folder: str) -> None:
+    """Every batch with and without a journal; prints CPU seconds of each."""
     from hub_instructpt import Augment
 
     texts = [json.loads(line)["text"] for line in documents.open()]
-    augment = Augment(f"tgi+http://127.0.0.1:{port}", concurrency=128, journal=False if mode == "off" else folder)
-    augment({"text": texts[:300]})  # what is needed once is there: connections, a file, caches
-    began, spent = time.perf_counter(), time.process_time()
-    for start in range(300, len(texts), 1000):
-        augment({"text": texts[start : start + 1000]})
-    print(json.dumps({"cpu": time.process_time() - spent, "wall": time.perf_counter() - began}))
+    url = f"tgi+http://127.0.0.1:{port}"
+    ways = {"off": Augment(url, concurrency=128, journal=False), "on": Augment(url, concurrency=128, journal=folder)}
+    for augment in ways.values():
+        augment({"text": texts[:BATCH]})  # what is needed once is there: connections, a file, caches
+    gc.disable()  # it would fall on either by chance
+    found: dict[str, list[float]] = {"off": [], "on": [], "again": []}
+    batches = [{"text": texts[start : start + BATCH]} for start in range(BATCH, len(texts), BATCH)]
+    for number, batch in enumerate(batches):
+        for way in random.Random(number).sample(sorted(ways), 2):
+            spent = time.process_time()
+            ways[way](batch)
+            found[way].append(time.process_time() - spent)
+    for batch in batches:
+        spent = time.process_time()
+        ways["on"](batch)
+        found["again"].append(time.process_time() - spent)
+    print(json.dumps(found))
 
 
-def costs(rounds: int, number: int, port: int) -> None:
-    found: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
+def costs(batches: int, port: int) -> None:
     server = start_server(port, 0.0)
     try:
         with tempfile.TemporaryDirectory() as folder:
             documents = Path(folder) / "documents.jsonl"
-            write_documents(number + 300, documents)
-            for each in range(rounds):
-                for mode in [*random.Random(each).sample(MODES[:2], 2), "again"]:
-                    command = [sys.executable, "-m", "benchmarks.answers", "--client", mode, "--port", str(port)]
-                    done = subprocess.run(
-                        [*on_core(0), *command, "--file", str(documents), "--folder", f"{folder}/{each}"],
-                        capture_output=True, text=True, check=True,
-                    )  # fmt: skip
-                    found[mode].append(json.loads(done.stdout.splitlines()[-1]))
-                    print(mode, found[mode][-1], file=sys.stderr)
+            write_documents(BATCH * (batches + 1), documents)
+            command = [sys.executable, "-m", "benchmarks.answers", "--client", str(documents), "--port", str(port)]
+            done = subprocess.run(
+                [*on_core(0), *command, "--folder", f"{folder}/answers"], capture_output=True, text=True, check=True
+            )
+            found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     finally:
         server.kill()
         server.wait()
-    print("| journal | CPU ms a text, median | least | texts/s, median |\n|---|---|---|---|")
-    for mode, runs in found.items():
-        spent = [1000 * run["cpu"] / number for run in runs]
-        rate = statistics.median(number / run["wall"] for run in runs)
-        name = {"off": "off", "on": "on, empty cache", "again": "on, everything there"}[mode]
-        print(f"| {name} | {statistics.median(spent):.4f} | {min(spent):.4f} | {rate:,.0f} |")
-    pairs = zip(found["on"], found["off"], strict=True)
-    print(f"median of the ratios on / off: {statistics.median(on['cpu'] / off['cpu'] for on, off in pairs):.3f}")
+    print("| journal | CPU ms a text, median | least |\n|---|---|---|")
+    names = {"off": "off", "on": "on, nothing there", "again": "on, everything there"}
+    for way, name in names.items():
+        each = [1000 * spent / BATCH for spent in found[way]]
+        print(f"| {name} | {statistics.median(each):.4f} | {min(each):.4f} |")
+    pairs = [on / off for on, off in zip(found["on"], found["off"], strict=True)]
+    whole = sum(found["on"]) / sum(found["off"])
+    print(f"on / off: {whole:.3f} in all, {statistics.median(pairs):.3f} in the median pair")
 
 
 def index(entries: int) -> None:
@@ -116,19 +124,17 @@ def _resident() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--documents", type=int, default=6000)
+    parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--port", type=int, default=18961)
-    parser.add_argument("--client", default="", help="for a process that this one starts")
-    parser.add_argument("--file", type=Path)
+    parser.add_argument("--client", type=Path, help="documents, for the process that this one starts")
     parser.add_argument("--folder", default="")
     given = parser.parse_args()
     if given.client:
-        client(given.port, given.file, given.client, given.folder)
+        client(given.port, given.client, given.folder)
         return
-    if given.rounds:
-        costs(given.rounds, given.documents, given.port)
+    if given.batches:
+        costs(given.batches, given.port)
     if given.entries:
         index(given.entries)
 

@@ -55,10 +55,15 @@ class CachedEngine:
         self._books = books or _Books(root or segments.default_folder(), max_bytes)
 
     def __getattr__(self, name: str) -> Any:
-        # What some engines offer and others do not: `capacity`, `loads`.
+        # What some engines offer and others do not, such as `loads`.
         if name.startswith("_") or name == "engine":
             raise AttributeError(name)
         return getattr(self.engine, name)
+
+    @property
+    def capacity(self) -> int:
+        """Of the engine within, where it has one; asked for with every text."""
+        return self.engine.capacity  # type: ignore[attr-defined, no-any-return]
 
     async def connect(self) -> EngineInfo:
         return await self.engine.connect()
