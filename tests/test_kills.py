@@ -173,6 +173,9 @@ def test_killed_over_and_over_a_run_ends_with_the_bytes_of_one_that_never_was(
     manifest = Manifest.load(out)
     assert manifest.finished
     assert shard_bytes(out) == shard_bytes(tmp_path / "whole")
+    gathered = [[shard.evidence for shard in Manifest.load(at).shards] for at in (out, tmp_path / "whole")]
+    assert gathered[0] == gathered[1]
+    assert all(gathered[0])
     rows_kept = [row for shard in manifest.shards for row in pq.read_table(out / shard.path)["source_rows"].to_pylist()]
     assert [index for some in rows_kept for index in some] == list(range(number))
     report = verify(out)

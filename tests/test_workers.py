@@ -98,6 +98,8 @@ def test_workers_of_any_number_make_the_bytes_of_one_process(path: Path, fast: s
     assert ask(fast, "/_double/state").json["generate"] == 20
     assert shard_bytes(out) == shard_bytes(tmp_path / "whole")
     assert last.counts == whole.counts
+    assert [shard.evidence for shard in last.shards] == [shard.evidence for shard in whole.shards]
+    assert whole.evidence is not None
     assert not (out / BESIDE).exists()
     assert not verify(out).findings
 
