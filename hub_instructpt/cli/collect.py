@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from hub_instructpt import hub
 from hub_instructpt.cli import collection_tables as tables
+from hub_instructpt.cli.places import folder_for
 from hub_instructpt.collection import card
 from hub_instructpt.collection.collect import collect as collect_one
 from hub_instructpt.collection.collect import is_finished, open_collection, settings_for
@@ -34,7 +35,10 @@ from hub_instructpt.errors import HubInstructPTError, InputError, SettingsError
 
 def collect(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME…", help="Datasets; --list shows them.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the collection goes, or goes on.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=folder_for("collect"), metavar="DIR", help="Where the collection goes, or goes on."),
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every dataset whose licence asks for nothing special.")] = False,
     accept: Annotated[
         list[str] | None,

@@ -17,6 +17,7 @@ import typer
 from tqdm import tqdm
 
 from hub_instructpt import hub
+from hub_instructpt.cli.places import folder_for
 from hub_instructpt.mixing import card
 from hub_instructpt.mixing.checks import check_settings
 from hub_instructpt.mixing.forms import default_name, open_part
@@ -33,7 +34,12 @@ PART_HELP = (
 
 def mix(
     parts: Annotated[list[str], typer.Argument(metavar="PART…", help=PART_HELP)],
-    out: Annotated[Path, typer.Option(help="Where the mixture goes: shards, manifest and card.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=folder_for("mix"), metavar="DIR", help="Where the mixture goes: shards, manifest and card."
+        ),
+    ],
     by: Annotated[
         By | None,
         typer.Option(help="What weight= shares: texts or tokens; or repeats, each part whole. By default texts."),

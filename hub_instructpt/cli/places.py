@@ -25,7 +25,7 @@ from hub_instructpt.runs.registration import Shelf
 from hub_instructpt.runs.remote import brought, look
 from hub_instructpt.runs.share import Worker
 from hub_instructpt.runs.stopping import Stop
-from hub_instructpt.runs.store import Store, open_store, without_password
+from hub_instructpt.runs.store import PATIENCE_SECONDS, Store, open_store, without_password
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def folder_for(command: str) -> Callable[[str], Path]:
         if place.folder is not None:
             return place.folder
         raise SettingsError(
-            f"`{command}` needs a folder, and {place} is none.", advice=f"Fetch it first: {fetch(place)}"
+            f"`{command}` needs a folder, and {place} is none.", advice=f"Copy what lies there: {fetch(place)}"
         )
 
     return parse
@@ -125,6 +125,7 @@ def working(place: Place, worker: Worker, stop: Stop) -> Iterator[Work]:
         return
     with tqdm(desc=f"Reading {place}", bar_format="{desc}", leave=False, disable=None):
         work.mirror.begin()
+    work.mirror.store.patience_seconds = PATIENCE_SECONDS  # from now on there is something to lose
     try:
         yield work
     except BaseException:

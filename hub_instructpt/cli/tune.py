@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from hub_instructpt import hub
 from hub_instructpt.cli.evaluate_synthesizer import Bar, show
+from hub_instructpt.cli.places import folder_for
 from hub_instructpt.engines import open_engine
 from hub_instructpt.errors import RunError, SettingsError
 from hub_instructpt.tuning.card import CURVES, add_scores
@@ -45,7 +46,9 @@ def tune(
         str,
         typer.Option(metavar="MODEL", help="Causal LM: a folder, an id on the Hub, or local, the tiny synthesizer."),
     ],
-    out: Annotated[Path, typer.Option(help="Where the synthesizer goes, or goes on.")],
+    out: Annotated[
+        Path, typer.Option(parser=folder_for("tune"), metavar="DIR", help="Where the synthesizer goes, or goes on.")
+    ],
     dataset: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this dataset. Repeatable.")] = None,
     hold_out: Annotated[
         list[str] | None,

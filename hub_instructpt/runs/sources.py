@@ -24,6 +24,7 @@ from hub_instructpt.records import whole_text
 from hub_instructpt.runs.kept_columns import ColumnType, fitted, is_text, plain_type
 from hub_instructpt.runs.manifest import SourceFacts, SourceFile
 from hub_instructpt.runs.readers import READERS, RawRow, Reader, reader_of
+from hub_instructpt.runs.store import without_password
 
 Tick = Callable[[int], None]
 
@@ -98,6 +99,11 @@ def find_files(source: str) -> list[Path] | None:
     Raises:
         InputError: it looks like a local path, and there is nothing.
     """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source):
+        raise InputError(
+            f"{without_password(source)[:200]} is a URL, and sources are read from disk or from the Hub.",
+            advice="Copy it into a folder first, or give a Hub dataset id.",
+        )
     missing = InputError(
         f"There is no file {source[:200]}.", advice="Give a file, a folder, a glob or a Hub dataset id."
     )

@@ -10,6 +10,7 @@ Does not know runs. There are no locks: who writes a name last has it.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -23,15 +24,19 @@ from hub_instructpt.errors import HubInstructPTError, RunDirectoryError, RunErro
 
 Result = TypeVar("Result")
 
-PATIENCE_SECONDS = 600.0
-"""So long a store may be away while a run goes on."""
+PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS = 600.0, 20.0
+"""So long a store may be away while a run goes on, and while somebody waits for a first answer."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
+SILENT_SECONDS = 5.0
 READING_THREADS = 32
 
 FLAT = frozenset({"s3", "s3a", "gs", "gcs", "hf", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"})
 """Protocols of stores that have no folders to be made."""
 
 PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "s3a": "s3fs"}
+
+
+_log = logging.getLogger("hub_instructpt")
 
 
 class StoreFailed(RunError):
@@ -48,7 +53,7 @@ class Store:
         patience_seconds: how long something is tried that fails.
     """
 
-    def __init__(self, url: str, filesystem: Any, root: str, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, url: str, filesystem: Any, root: str, patience_seconds: float = QUICK_PATIENCE_SECONDS) -> None:
         self.url, self.root, self.patience_seconds = url, root.rstrip("/"), patience_seconds
         self.given_up = threading.Event()
         self._filesystem = filesystem
@@ -99,7 +104,10 @@ class Store:
         def send() -> None:
             self._filesystem.put_file(str(local), self._path(path))
             self._filesystem.invalidate_cache()
-            arrived = self._filesystem.info(self._path(path))["size"]
+            try:
+                arrived = self._filesystem.info(self._path(path))["size"]
+            except FileNotFoundError:
+                arrived = 0
             if arrived != size:
                 raise OSError(f"{arrived:,} of {size:,} bytes have arrived")
 
@@ -121,10 +129,9 @@ class Store:
         """Remove a file, if it is there."""
 
         def gone() -> None:
-            try:
+            self._filesystem.invalidate_cache()
+            if self._filesystem.exists(self._path(path)):  # not all of them are silent when it is not
                 self._filesystem.rm_file(self._path(path))
-            except FileNotFoundError:
-                pass
 
         self._try(f"remove {path}", gone)
 
@@ -139,22 +146,25 @@ class Store:
         return f"{self.root}/{path}" if path else self.root
 
     def _try(self, doing: str, do: Callable[[], Result]) -> Result:
-        begun, wait = time.monotonic(), FIRST_WAIT_SECONDS
+        begun, wait, told = time.monotonic(), FIRST_WAIT_SECONDS, False
         while True:
             try:
                 return do()
             except Exception as error:  # each implementation has errors of its own
                 waited = time.monotonic() - begun
+                if waited > SILENT_SECONDS and not told and not _is_final(error):
+                    told = True
+                    _log.warning("%s is away (%s); trying on.", self.url, type(error).__name__)
                 if _is_final(error) or waited + wait > self.patience_seconds or self.given_up.wait(wait):
                     raise self._failure(doing, error, waited) from None
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
     def _failure(self, doing: str, error: Exception, waited: float) -> HubInstructPTError:
-        what = " ".join(str(error).split())[:200]
+        what = without_password(" ".join(str(error).split())[:200])
         told = f"{self.url}: can not {doing}: {type(error).__name__}{f': {what}' if what else ''}."
         if isinstance(error, FileNotFoundError):
             return RunDirectoryError(told, advice="Is there such a bucket? Make it, or give another --out.")
-        if isinstance(error, PermissionError) or "Credential" in type(error).__name__:
+        if _is_refusal(error):
             return StoreFailed(
                 told, advice="See to the credentials in the environment, then run the same again: what is done is kept."
             )
@@ -162,7 +172,7 @@ class Store:
         return StoreFailed(told + tried, advice="When the store is back, run the same again: what is done is kept.")
 
 
-def open_store(url: str, patience_seconds: float = PATIENCE_SECONDS) -> Store:
+def open_store(url: str, patience_seconds: float = QUICK_PATIENCE_SECONDS) -> Store:
     """A store by its URL; nothing is asked of it yet.
 
     Raises:
@@ -204,12 +214,12 @@ def _install(protocol: str) -> str:
 
 
 def _is_final(error: Exception) -> bool:
-    kinds = (
-        FileNotFoundError,
-        PermissionError,
-        NotADirectoryError,
-        IsADirectoryError,
-        NotImplementedError,
-        ImportError,
-    )
-    return isinstance(error, kinds) or "Credential" in type(error).__name__
+    """Whether trying again can not help."""
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    misused = (NotImplementedError, ImportError, TypeError, AttributeError, LookupError)
+    return isinstance(error, (*missing, *misused)) or _is_refusal(error)
+
+
+def _is_refusal(error: Exception) -> bool:
+    status = getattr(getattr(error, "response", None), "status_code", None)  # of the Hub
+    return isinstance(error, PermissionError) or "Credential" in type(error).__name__ or status in (401, 403)

@@ -149,7 +149,9 @@ def spooled(home: Path) -> list[str]:
     return [path.name for path in home.rglob("train-*")]
 
 
-def test_a_run_in_a_store_is_that_of_a_folder(path: Path, tgi: str, s3: str, whole: Path, tmp_path: Path) -> None:
+def test_a_run_in_a_store_is_that_of_a_folder_and_a_copy_of_it_is_one(
+    path: Path, tgi: str, s3: str, whole: Path, tmp_path: Path
+) -> None:
     home = {"HF_HOME": str(tmp_path / "home")}
     again = command(path, tgi)
     found = cases([again, again, ["status", URL], ["verify", URL], ["card", URL]], **home)
@@ -159,23 +161,18 @@ def test_a_run_in_a_store_is_that_of_a_folder(path: Path, tgi: str, s3: str, who
     assert generated(tgi) == TEXTS
     check(s3, whole)
     assert not spooled(tmp_path)
-    local = cases([["status", whole], ["verify", whole]])
+    copy = tmp_path / "copy"  # what lies there is a run directory
+    for name, content in stored(s3).items():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(content)
+    local = cases([["status", whole], ["verify", whole], ["verify", copy], command(path, tgi, copy), ["verify", copy]])
+    assert [status for status, _, _ in local] == [0] * 5, local
+    assert generated(tgi) == TEXTS
     pick = ("state", "rows sealed", "pairs", "rows left out", "texts without")
     lines = [[line for line in told.splitlines() if line.startswith(pick)] for told in (found[2][1], local[0][1])]
     assert lines[0] == lines[1]
     assert found[3][1] == local[1][1]
     assert found[4][1] == f"{URL}/README.md\n"
-
-
-def test_what_lies_in_a_store_is_a_run_directory(path: Path, tgi: str, s3: str, tmp_path: Path) -> None:
-    assert cases([command(path, tgi)], HF_HOME=str(tmp_path / "home"))[0][0] == 0
-    code = "import sys, fsspec; fsspec.filesystem('s3').get('bucket/corpora/run', sys.argv[1], recursive=True)"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "copy")], check=True, env=environment())
-    before = generated(tgi)
-    copy = tmp_path / "copy"
-    found = cases([["verify", copy], command(path, tgi, copy), ["verify", copy]])
-    assert [status for status, _, _ in found] == [0, 0, 0], found
-    assert generated(tgi) == before
 
 
 class Machine:
@@ -219,6 +216,23 @@ def test_workers_on_machines_of_their_own_killed_and_shared_out_anew(
     ]
     errors = [(tmp_path / f"machine{i}.err") for i in range(2)]
     assert [machine.end() for machine in machines] == [0] * 2, [file.read_text() for file in errors]
+    check(s3, whole)
+
+
+def test_a_machine_that_is_taken_away_leaves_its_answers(
+    path: Path, slow_tgi: str, s3: str, whole: Path, tmp_path: Path
+) -> None:
+    ask(slow_tgi, "/_double/reset", {})
+    machine = Machine(tmp_path / "machine", *command(path, slow_tgi))
+    deadline = time.monotonic() + 60
+    while generated(slow_tgi) < 10 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    machine.process.terminate()
+    assert machine.end() == 1
+    assert "What was answered is kept" in (tmp_path / "machine.err").read_text()
+    assert any(name.startswith("journal/") for name in stored(s3))
+    assert Machine(tmp_path / "another", *command(path, slow_tgi)).end() == 0
+    assert generated(slow_tgi) <= TEXTS + 4  # what was in flight
     check(s3, whole)
 
 
@@ -268,10 +282,14 @@ def test_what_is_wrong_from_the_start_is_one_line(path: Path, tgi: str, s3: str,
             ["status", URL],
             ["push", URL, "lab/corpus"],
             ["render", URL, "--out", tmp_path / "out"],
+            ["mix", URL, "--out", tmp_path / "out"],
+            ["mix", path, "--out", URL],
+            command(path, tgi, URL, "--push-to", "lab/corpus"),
+            ["augment", URL, "--out", tmp_path / "out"],
         ],
         HF_HOME=str(tmp_path / "home"),
     )
-    assert [status for status, _, _ in found] == [2] * 7, found
+    assert [status for status, _, _ in found] == [2] * 11, found
     said = [err.splitlines()[-1] for _, _, err in found]
     assert "Is there such a bucket?" in said[0]
     assert "Use a bucket, hf://buckets/" in said[1]
@@ -283,6 +301,10 @@ def test_what_is_wrong_from_the_start_is_one_line(path: Path, tgi: str, s3: str,
     )
     assert "`push` needs a folder" in said[5]
     assert "`render` needs a folder" in said[6]
+    assert f"{URL} is a URL, and sources are read from disk or from the Hub" in said[7]
+    assert "`mix` needs a folder" in said[8]
+    assert "--push-to pushes from a folder" in said[9]
+    assert f"{URL} is a URL, and sources are read from disk or from the Hub" in said[10]
     assert generated(tgi) == 0
 
 
