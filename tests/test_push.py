@@ -67,7 +67,7 @@ def test_what_is_pushed_comes_back_as_it_was(hub: str, run: Path, part: Path, tm
         assert info.private and len(commits("lab/topics")) == 2, "the first commit is the Hub's own"
         assert {s.rfilename for s in info.siblings} == {".gitattributes", "README.md", "manifest.json",
             "data/train-00000.parquet", "data/train-00001.parquet", "data/train-00002.parquet",
-            "figures/funnel.svg"}
+            *(f"figures/{path.name}" for path in (run / "figures").iterdir())}
         assert text("lab/topics", "figures/funnel.svg") == (run / "figures/funnel.svg").read_bytes()
         assert b"](figures/funnel.svg)" in text("lab/topics")
         assert text("lab/topics", "manifest.json") == (run / "manifest.json").read_bytes()
