@@ -81,6 +81,10 @@ class FailureBudget:
         if outcome.failure is None:
             return
         self.reasons[outcome.failure] += 1
+        self.judge()
+
+    def judge(self) -> None:
+        """Raise when too many have failed."""
         if self.reasons.total() > max(self.floor, self.max_share * self.texts):
             raise self._error()
 

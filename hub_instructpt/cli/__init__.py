@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from hub_instructpt.cli.ray_address import with_address
 from hub_instructpt.errors import HubInstructPTError
 from hub_instructpt.version import __version__
 
@@ -99,7 +100,7 @@ def main(argv: list[str] | None = None, program: str = "hub-instructpt") -> None
     """Entry point of `hub-instructpt`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = with_address(argument for argument in arguments if argument != "--debug")
     try:
         app(arguments, prog_name=program)
     except HubInstructPTError as error:

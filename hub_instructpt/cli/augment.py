@@ -22,9 +22,11 @@ from hub_instructpt.cli.places import Place, fetch, working, write_card
 from hub_instructpt.cli.progress import Bar, say
 from hub_instructpt.cli.published import published_command
 from hub_instructpt.cli.push import show_pushed
+from hub_instructpt.cli.ray_address import with_address
 from hub_instructpt.cli.stopping import stoppable
 from hub_instructpt.engines import open_engine
 from hub_instructpt.errors import HubInstructPTError, InputError, SettingsError
+from hub_instructpt.on_ray.driver import augment_on_ray
 from hub_instructpt.runs.hub_dataset import open_dataset
 from hub_instructpt.runs.ledger import LEDGER
 from hub_instructpt.runs.manifest import MANIFEST, Manifest, Settings
@@ -87,7 +89,9 @@ def augment(
     concurrency: Annotated[
         int | None,
         typer.Option(
-            help="Requests in flight to each server; by default what it allows, or as many as make it faster.", min=1
+            help="Requests in flight to each server, from all tasks together; by default what it allows, or as many as "
+            "make it faster.",
+            min=1,
         ),
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for one request, the server's queue included.")] = 300.0,
@@ -109,6 +113,18 @@ def augment(
             help="This process makes every N-th shard, from the I-th on; N of them, on any machines, share DIR.",
             metavar="I/N",
         ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Make the shards as tasks on a Ray cluster: auto, which is the default of ADDRESS, HOST:PORT or "
+            "ray://HOST:PORT. All its machines must see DIR and the source under the same paths.",
+            metavar="[ADDRESS]",
+        ),
+    ] = None,
+    ray_tasks: Annotated[
+        int | None,
+        typer.Option(help="Tasks at once; by default as many as there are CPUs, shards and requests for.", min=1),
     ] = None,
     max_failed_share: Annotated[float, typer.Option(help="Stop when a larger share of the texts fails.")] = 0.05,
     push_to: Annotated[
@@ -136,11 +152,21 @@ def augment(
         text_column=text_column, keep_columns=keep, num_shots=num_shots, max_new_tokens=max_new_tokens,
         temperature=temperature, top_p=top_p, rows_per_shard=rows_per_shard, limit=limit, seed=seed,
     )  # fmt: skip
+    if ray is not None and worker is not None:
+        raise SettingsError("--ray and --worker do not go together.", advice="Ray shares the shards out by itself.")
+    if ray is not None and out.folder is None:
+        raise SettingsError(
+            f"--ray needs a folder that all machines see, and --out {out} is none.",
+            advice="Give one, and --push-to or a copy later; or run workers (--worker I/N) on the store.",
+        )
+    if ray is None and ray_tasks is not None:
+        raise SettingsError("--ray-tasks is nothing without --ray.")
     named = [*(engine or ()), *([f"@{engines_file}"] if engines_file else [])]
-    opened = open_engine(
-        named or "local", timeout_seconds=timeout, concurrency=concurrency, model=model,
-        max_total_tokens=max_total_tokens, wake_seconds=wake_seconds,
-    )  # fmt: skip
+    options = {
+        "timeout_seconds": timeout, "concurrency": concurrency, "model": model,
+        "max_total_tokens": max_total_tokens, "wake_seconds": wake_seconds,
+    }  # fmt: skip
+    opened = open_engine(named or "local", **options)
     if not named:
         say(REAL_ENGINES)
     # Rows are kept until their shard is sealed, and none is part of a cycle: looking for cycles among them again and
@@ -156,20 +182,22 @@ def augment(
         )
     part = Worker.parse(worker) if worker else ALONE
     with stoppable() as stop, Bar() as bar, _pushing(along), working(out, part, stop) as work:
-        manifest = augment_source(
-            _open_source(source, config, split, revision, text_column, keep, work.folder),
-            opened,
-            settings,
-            work.folder,
-            stop=stop,
-            worker=part,
-            max_failed_share=max_failed_share,
-            progress=bar,
-            license=license,
-            command=published_command(source, sys.argv[1:]),
-            on_sealed=along.sealed if along else None,
-            shelf=work.shelf,
-        )
+        rows = _open_source(source, config, split, revision, text_column, keep, work.folder)
+        how: dict[str, Any] = {
+            "stop": stop,
+            "max_failed_share": max_failed_share,
+            "progress": bar,
+            "license": license,
+            "command": published_command(source, with_address(sys.argv[1:])),
+            "on_sealed": along.sealed if along else None,
+        }
+        if ray is None:
+            manifest = augment_source(rows, opened, settings, work.folder, worker=part, shelf=work.shelf, **how)
+        else:
+            manifest = augment_on_ray(
+                rows, named or "local", settings, work.folder, address=ray, tasks=ray_tasks, engine_options=options,
+                **how,
+            )  # fmt: skip
         manifest = work.finish(manifest)
     if manifest.finished or out.folder is not None:
         card = write_card(out)

@@ -17,7 +17,6 @@ from hub_instructpt import cards
 from hub_instructpt.engines.load import Load
 from hub_instructpt.runs.manifest import Manifest
 from hub_instructpt.runs.runner import Progress
-from hub_instructpt.synthesis import Synthesis
 
 SECONDS_IN_A_LOG = 30.0
 
@@ -60,12 +59,11 @@ class Bar(Progress):
             mininterval=0.5 if drawn else SECONDS_IN_A_LOG, file=None if drawn else _Lines(),
         )  # fmt: skip
 
-    def advance(self, rows: int, outcomes: Sequence[Synthesis]) -> None:
+    def add(self, rows: int, pairs: int, failed: int) -> None:
         if self.bar is None:
             return
-        for outcome in outcomes:
-            self.pairs += len(outcome.pairs)
-            self.failed += outcome.failure is not None
+        self.pairs += pairs
+        self.failed += failed
         if (now := time.monotonic()) >= self.next_words:  # not for every row: it would show in the time of a run
             self.next_words = now + self.bar.mininterval / 2
             self._words(self.bar)

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-LEFT_OUT = ("--out", "--worker", "--push-to", "--push-config", "--commit-every")
+LEFT_OUT = ("--out", "--worker", "--ray", "--ray-tasks", "--push-to", "--push-config", "--commit-every")
 """With their values: where it lay and went, and how the work was shared out, makes no corpus."""
 FLAGS = ("--debug", "--private", "--public")
 """Options without a value, which make none either."""

@@ -7,6 +7,7 @@ Does not know the Hub's API: what it says of a dataset (commit, licence) is give
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -59,15 +60,34 @@ def open_dataset(
     if known is not None and known.num_examples:
         facts = facts.model_copy(update={"num_rows": known.num_examples})
 
-    def raw_rows(start: int) -> Iterator[RawRow]:
+    return Source(facts, text_column, kept, HubRows(repo_id, config_name, split, facts.revision, dataset))
+
+
+class HubRows:
+    """The rows of a dataset on the Hub, from any row on. What travels to another process opens it there once more."""
+
+    def __init__(
+        self, repo_id: str, config_name: str | None, split: str, revision: str | None, dataset: Any = None
+    ) -> None:
+        self.repo_id, self.config_name, self.split, self.revision = repo_id, config_name, split, revision
+        self._dataset = dataset
+
+    def __call__(self, start: int) -> Iterator[RawRow]:
         try:
-            for row in dataset.skip(start) if start else dataset:
+            if self._dataset is None:
+                import datasets
+
+                self._dataset = datasets.load_dataset(
+                    self.repo_id, self.config_name, split=self.split, revision=self.revision, streaming=True
+                )
+            for row in self._dataset.skip(start) if start else self._dataset:
                 start += 1
                 yield row
         except Exception as error:
             raise RunError(
-                f"Reading {repo_id} broke off after row {start:,}: {one_line(error)}",
+                f"Reading {self.repo_id} broke off after row {start:,}: {one_line(error)}",
                 advice="Run the same again: what was answered is kept.",
             ) from None
 
-    return Source(facts, text_column, kept, raw_rows)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_dataset": None}

@@ -142,6 +142,11 @@ def _drop_leftovers(folder: Path, manifest: Manifest, worker: Worker) -> None:
         index = _index(path)
         if index is not None and worker.has(index) and index in sealed and not sealed[index].retryable:
             path.unlink()
+    drop_temporary(folder, worker)
+
+
+def drop_temporary(folder: Path, worker: Worker = ALONE) -> None:
+    """Remove the temporary files of shards that nobody is writing any more."""
     for below in ("data", BESIDE, LEDGER):
         for path in filter(is_temporary, (folder / below).glob(".train-*")):
             index = _index(Path(path.name.lstrip(".").partition(".")[0]))

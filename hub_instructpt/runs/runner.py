@@ -66,6 +66,12 @@ class Progress:
 
     def advance(self, rows: int, outcomes: Sequence[Synthesis]) -> None:
         """So many more rows are done."""
+        self.add(
+            rows, sum(len(outcome.pairs) for outcome in outcomes), sum(bool(outcome.failure) for outcome in outcomes)
+        )
+
+    def add(self, rows: int, pairs: int, failed: int) -> None:
+        """So many more rows are done, with so many pairs, and so many texts that failed."""
 
     def sealed(self, manifest: Manifest) -> None:
         """One more shard is sealed."""
@@ -162,7 +168,12 @@ RowsOf = Callable[[int, int | None, Callable[[int], bool], Callable[[int], None]
 
 
 class Run:
-    """Rows of a source through an engine into the shards that a plan names."""
+    """Rows of a source through an engine into the shards that a plan names.
+
+    Args:
+        part: this is one part of a run that another process holds together. It seals and notes its shards; the
+            manifest, the file of loads and the end of the run are the other's business.
+    """
 
     def __init__(
         self,
@@ -175,7 +186,10 @@ class Run:
         budget: FailureBudget,
         progress: Progress,
         on_sealed: Callable[[ShardFacts], None] | None = None,
+        *,
+        part: bool = False,
     ) -> None:
+        self.part = part
         self.rows, self.kept_types, self.engine = rows, kept_types, engine
         self.settings, self.folder = settings, folder
         self.sampling = SamplingParams(settings.max_new_tokens, settings.temperature, settings.top_p)
@@ -193,7 +207,7 @@ class Run:
             self.plan = await asyncio.to_thread(self.make_plan, info)
             self.manifest, self.num_rows = self.plan.manifest, self.plan.num_rows
             if self.plan.span() is None:
-                return self.manifest if self.manifest.finished else await self._finish()
+                return self.manifest if self.manifest.finished or self.part else await self._finish()
             async with self._watched():
                 return await self._work(info)
         finally:
@@ -211,7 +225,8 @@ class Run:
                 await asyncio.sleep(load_file.LOOK_SECONDS)
                 loads = loads_of(self.engine)
                 self.progress.loaded(loads)
-                await asyncio.to_thread(load_file.save, self.folder, loads, clock, self.plan.worker)
+                if not self.part:
+                    await asyncio.to_thread(load_file.save, self.folder, loads, clock, self.plan.worker)
 
         watching = asyncio.create_task(watch())
         try:
@@ -219,7 +234,10 @@ class Run:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-            load_file.save(self.folder, loads_of(self.engine), clock, self.plan.worker)
+            if self.part:
+                self.progress.loaded(loads_of(self.engine))
+            else:
+                load_file.save(self.folder, loads_of(self.engine), clock, self.plan.worker)
 
     async def _work(self, info: EngineInfo) -> Manifest:
         left = self.plan.rows_left()
@@ -235,8 +253,11 @@ class Run:
                 if self.budget.reasons.total() < self.budget.texts:
                     await self._seal_complete()
         self.budget.check()
-        self._check_texts()
+        if not self.part:
+            self._check_texts()
         await self._seal_complete()
+        if self.part:
+            return self.manifest
         with suppress(OSError):  # not there, or with something of somebody else's in it
             (self.folder / journal_path(0)).parent.rmdir()
         return await self._finish()
@@ -324,7 +345,7 @@ class Run:
         spent = sum(load.answer_seconds for load in loads_of(self.engine))
         facts.engine_seconds, self.engine_spent = round(spent - self.engine_spent, 3), spent
         write_beside(self.folder, facts)
-        if self.saving_took <= SAVING_SHARE * (now - self.saved_at):
+        if not self.part and self.saving_took <= SAVING_SHARE * (now - self.saved_at):
             bring_up_to_date(self.folder)
             self.saved_at = time.monotonic()
             self.saving_took = self.saved_at - now

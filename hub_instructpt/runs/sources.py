@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import glob
 import re
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,10 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A corpus that is ready to be read. `raw_rows(start)` begins at row `start`."""
+    """A corpus that is ready to be read. `raw_rows(start)` begins at row `start`.
+
+    It travels between processes: what travels is where the rows are and what is known of them, none of the rows.
+    """
 
     facts: SourceFacts
     text_column: str
@@ -158,18 +162,37 @@ def open_files(
             advice="Name the right column with --text-column.",
         )
 
-    def raw_rows(start: int) -> Iterator[RawRow]:
-        for path, file in zip(files, facts, strict=True):
-            if start >= file.num_rows:
-                start -= file.num_rows
+    source = SourceFacts(kind="files", name=_named(files), num_rows=total, files=facts)
+    raw_rows = FileRows([path.absolute() for path in files], [file.num_rows for file in facts], wanted)
+    return Source(source, text_column, {name: kind.arrow() for name, kind in kinds.items()}, raw_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRows:
+    """The rows of files of which is known how many each has, from any row on.
+
+    Raises:
+        InputError: when they are read, and a file is not there.
+    """
+
+    files: Sequence[Path]
+    num_rows: Sequence[int]
+    wanted: Sequence[str]
+
+    def __call__(self, start: int) -> Iterator[RawRow]:
+        for path, rows in zip(self.files, self.num_rows, strict=True):
+            if start >= rows:
+                start -= rows
                 continue
             reader = reader_of(path)
             assert reader is not None
-            yield from reader.rows(path, start, wanted)
+            if not path.exists():
+                raise InputError(
+                    f"There is no {path} on {socket.gethostname()}.",
+                    advice="Put the source on storage that every machine of the run sees under the same path.",
+                )
+            yield from reader.rows(path, start, self.wanted)
             start = 0
-
-    source = SourceFacts(kind="files", name=_named(files), num_rows=total, files=facts)
-    return Source(source, text_column, {name: kind.arrow() for name, kind in kinds.items()}, raw_rows)
 
 
 def _check(
