@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,16 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A server that takes a fifth of a second for an answer."""
+    """A server that takes no more at once."""
     with running("tests.doubles.tgi", "--instant", "--max-concurrent-requests", str(PLACES)) as url:
         yield url
 
 
 @pytest.fixture
 def slow(server: str) -> Iterator[str]:
+    """The server, so slow that all nodes are at work before the work is done, however busy the machine is."""
     ask(server, "/_double/reset", {})
-    ask(server, "/_double/faults", {"kind": "slow", "seconds": 0.4})
+    ask(server, "/_double/faults", {"kind": "slow", "seconds": 4.0})
     yield server
     ask(server, "/_double/reset", {})
 
@@ -87,15 +88,15 @@ def address_of(cluster: str) -> str:
     return str(ask(cluster, "/").json["address"])
 
 
-def begun(arguments: list[str], server: str, answered: int) -> subprocess.Popen[str]:
-    """A command that is at work: the server has answered so many of its prompts."""
+def begun(arguments: list[str], server: str, far_enough: Callable[[dict[str, Any]], bool]) -> subprocess.Popen[str]:
+    """A command that is at work, as far as the state of the server must tell."""
     process = subprocess.Popen(
         [sys.executable, "-m", "hub_instructpt", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
     )  # fmt: skip
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline and process.poll() is None:
-        if ask(server, "/_double/state").json["answered"] >= answered:
+        if far_enough(ask(server, "/_double/state").json):
             return process
         time.sleep(0.02)
     process.kill()
@@ -106,8 +107,11 @@ def test_a_node_that_is_lost_costs_no_byte_and_no_answer(
     cluster: str, slow: str, path: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    process = begun(command(path, slow, out, "--ray", address_of(cluster)), slow, 12)
+    arguments = command(path, slow, out, "--ray", address_of(cluster))
+    # With more in flight than two of them may have, all three nodes are at work.
+    process = begun(arguments, slow, lambda state: state["in_flight"] > 2 * PLACES // 3 and state["answered"] >= 4)
     assert ask(cluster, "/remove", {}).json["nodes"] == 2
+    ask(slow, "/_double/faults", method="DELETE")
     told = process.communicate(timeout=120)[1]
     assert process.returncode == 0, told
     assert files_of(out) == whole
@@ -129,7 +133,7 @@ def test_what_is_stopped_on_ray_goes_on_without_it(
 ) -> None:
     out = tmp_path / "out"
     arguments = command(path, slow, out, "--concurrency", 6)
-    process = begun([*arguments, "--ray", address_of(cluster)], slow, 10)
+    process = begun([*arguments, "--ray", address_of(cluster)], slow, lambda state: state["answered"] >= 10)
     assert json.loads(run_cli("status", out, "--json").stdout)["state"] == "running"
     process.send_signal(signal.SIGTERM)
     began = time.monotonic()
@@ -138,6 +142,7 @@ def test_what_is_stopped_on_ray_goes_on_without_it(
     assert process.returncode == 1
     assert told.splitlines()[-1].startswith("hub-instructpt: Stopped. What was answered is kept")
     assert "Traceback" not in told
+    ask(slow, "/_double/faults", method="DELETE")
     before = ask(slow, "/_double/state").json
     assert before["max_in_flight"] <= 6
     assert run_cli(*arguments).returncode == 0
@@ -152,9 +157,10 @@ def test_a_driver_that_is_killed_leaves_nobody_in_the_way(
 ) -> None:
     out = tmp_path / "out"
     arguments = [*command(path, slow, out), "--ray", address_of(cluster)]
-    process = begun(arguments, slow, 12)
+    process = begun(arguments, slow, lambda state: state["answered"] >= 12)
     process.kill()
     process.communicate()
+    ask(slow, "/_double/faults", method="DELETE")
     done = run_cli(*arguments)
     assert done.returncode == 0, done.stderr
     assert files_of(out) == whole

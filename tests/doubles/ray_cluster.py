@@ -13,13 +13,16 @@ Does not know what runs on it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import shutil
 import signal
 import sys
 import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from ray.cluster_utils import Cluster
@@ -51,7 +54,19 @@ class Nodes:
         self.cluster.wait_for_nodes()
 
     def remove(self) -> None:
-        self.cluster.remove_node(self.workers.pop(0), allow_graceful=False)
+        node = self.workers.pop(0)
+        # Its tasks would outlive it for a while, and a machine without power has none.
+        for process in node.all_processes["raylet"]:
+            for worker in _below(process.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+        self.cluster.remove_node(node, allow_graceful=False)
+
+
+def _below(process: int) -> list[int]:
+    """All processes that a process has started, and those that they have."""
+    children = [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [one for child in children for one in (child, *_below(child))]
 
 
 def serve(nodes: Nodes, port: int) -> ThreadingHTTPServer:
