@@ -265,8 +265,10 @@ def _deliver(batch: Any, columns: Mapping[str, Sequence[Any]]) -> Any:
     typed = {name: _Column(values, TYPES[name]) for name, values in columns.items()}
     table = _as_table(batch)
     if table is None:
-        return typed
-    # In place of a table, `map` takes only a whole one.
+        # ray.data gives plain dicts of arrays, and takes what it gets as the whole batch. `map` adds what it gets.
+        arrays = type(batch) is dict and all(hasattr(column, "dtype") for column in batch.values())
+        return {**batch, **typed} if arrays else typed
+    # In place of a table, they take only a whole one.
     kept = table.select([name for name in table.column_names if name not in typed])
     for name, column in typed.items():
         kept = kept.append_column(name, pa.array(column))
