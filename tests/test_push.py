@@ -228,6 +228,16 @@ def test_a_commit_by_somebody_else_in_between_is_kept(hub: str, run: Path, part:
         assert text(repo).endswith(b"\\nTheirs.\\n") and text(repo, "NOTES.md") == b"theirs"
         assert len(commits(repo)) == 4 and b"00002" in text(repo, "manifest.json")
 
+        # Figures that our part of the card shows go when they are stale; those that a person shows stay.
+        page = text(repo).decode()
+        mark = page.index("<!-- hub-instructpt:end default -->")
+        page = page[:mark] + "![old](figures/old.svg)\\n" + page[mark:] + "\\n![](figures/mine.svg)\\n\\nTheirs.\\n"
+        drawn = {f"figures/{name}.svg": "<svg/>" for name in ("old", "mine", "unseen")}
+        control("commit", {"repo": repo, "files": {"README.md": page, **drawn}})
+        assert hub.push(run, repo).changed
+        there = api.list_repo_files(repo, repo_type="dataset")
+        assert [f"figures/{name}.svg" in there for name in ("old", "mine", "unseen")] == [False, True, True]
+
         # A card that can not be read at this moment is not a card that is not there.
         control("faults", {"match": "GET .*/README.md", "status": 503})
         assert hub.push(part, repo).changed and text(repo).endswith(b"\\nTheirs.\\n")

@@ -147,11 +147,15 @@ class Push:
         )
 
     def _stale(self, there: There, card: bytes | None, manifest: bytes | None, named: set[str]) -> list[str]:
-        """Files that an earlier push has put there: shards, files of a model, and figures that the card showed."""
-        layout, shown = self.published.layout, (card or b"").decode("utf-8", "replace")
-        figures = layout.path("figures/")
-        pictures = [path for path in there.files if path.startswith(figures) or path.endswith(".svg")]
-        earlier = {path for path in pictures if path in shown} | (_files_of(manifest) if layout.of_model else set())
+        """Files that an earlier push has put there: shards, files of a model, and figures that our part of the card
+        shows. What a person shows elsewhere on it is a person's."""
+        layout, body = self.published.layout, (card or b"").decode("utf-8", "replace")
+        name = layout.config or cards.CONFIG
+        ours = body.partition(cards.begin(name))[2].partition(cards.end(name))[0]
+        others = body.replace(ours, "") if ours else body
+        pictures = [path for path in there.files if path.startswith(layout.path("figures/")) or layout.of_model]
+        earlier = {path for path in pictures if path.endswith((".svg", ".png")) and path in ours and path not in others}
+        earlier |= _files_of(manifest) if layout.of_model else set()
         return sorted(path for path in there.files if path not in named and (layout.is_ours(path) or path in earlier))
 
     # -- doing it
