@@ -9,20 +9,19 @@ import logging
 import os
 import shlex
 import signal
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
 from hub_instructpt import hub
 from hub_instructpt.cli.evaluate_synthesizer import Bar, show
 from hub_instructpt.cli.places import folder_for
+from hub_instructpt.cli.tuning_bar import TuningBar
 from hub_instructpt.engines import open_engine
 from hub_instructpt.errors import RunError, SettingsError
 from hub_instructpt.tuning.card import CURVES, add_scores
@@ -30,7 +29,6 @@ from hub_instructpt.tuning.evaluating import evaluate
 from hub_instructpt.tuning.exams import exams_of
 from hub_instructpt.tuning.facts import Dtype, LoraSettings, TuningFacts, TuningSettings
 from hub_instructpt.tuning.parts import Part, open_parts
-from hub_instructpt.tuning.progress import Progress
 from hub_instructpt.tuning.scores import EvaluationSettings
 from hub_instructpt.tuning.tune import tune as tune_base
 
@@ -131,7 +129,7 @@ def tune(
     path = Path(collection).expanduser()
     name = path.resolve().name if path.exists() else collection
     main = os.environ.get("RANK", "0") == "0"  # of several processes, one tells
-    with _stoppable() as stop, _Bar(main) as bar:
+    with _stoppable() as stop, TuningBar(main) as bar:
         facts = tune_base(
             parts, name, base, settings, out, running=running, revision=revision, license=license, progress=bar,
             stop=stop,
@@ -187,62 +185,6 @@ def _stoppable() -> Iterator[Event]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-
-
-class _Bar(Progress):
-    """A bar for reading, one for tokens, one for steps with the losses beside it."""
-
-    def __init__(self, told: bool) -> None:
-        self.told = told
-        self.bar: tqdm[Any] | None = None
-        self.title = ""
-        self.words: dict[str, str] = {}
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-        self.bar = None
-
-    def _count(self, title: str, number: int) -> None:
-        if self.bar is None or self.title != title:
-            self._close()
-            self.bar, self.title = (
-                tqdm(desc=title, unit=" records", leave=False, mininterval=0.5, disable=not self.told),
-                title,
-            )
-        self.bar.update(number)
-
-    def reading(self, records: int) -> None:
-        self._count("Reading", records)
-
-    def encoding(self, records: int) -> None:
-        self._count("Encoding", records)
-
-    def said(self, words: str) -> None:
-        typer.echo(words, err=True)
-
-    def begin(self, done: int, steps: int) -> None:
-        self._close()
-        if done:
-            self.said(f"{done:,} steps are done already; going on from there.")
-        drawn = sys.stderr.isatty()
-        self.bar = tqdm(total=steps, initial=done, desc="Tuning", unit=" steps", mininterval=0.5 if drawn else 30.0)
-
-    def step(self, done: int) -> None:
-        if self.bar is not None:
-            self.bar.update(done - self.bar.n)
-
-    def logged(self, entry: Mapping[str, float]) -> None:
-        names = {"loss": "loss", "seen_loss": "held-out", "unseen_loss": "unseen"}
-        self.words |= {name: f"{entry[key]:.3f}" for key, name in names.items() if key in entry}
-        if self.bar is not None:
-            self.bar.set_postfix(self.words, refresh=False)
 
 
 def _show(facts: TuningFacts, out: Path) -> None:

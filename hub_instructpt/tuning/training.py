@@ -1,9 +1,7 @@
 """Training proper: transformers' Trainer with our sequences, its checkpoints, its log.
 
-    WORK/checkpoint-N/   every `save_every` steps; `complete` in it is written last
-
-Keeps true: training goes on from the newest complete checkpoint to the same data in the same order; one that a kill
-left half-written is removed; a loss that is no number ends the training with an error, not with a broken model.
+Keeps true: training goes on from the newest complete checkpoint to the same data in the same order; a loss that is no
+number ends it with an error, not with a broken model.
 Does not know collections, or what the folder of a synthesizer looks like.
 """
 
@@ -12,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +20,13 @@ import torch
 import transformers
 
 from hub_instructpt.errors import RunError, SettingsError
-from hub_instructpt.runs.files import sync_folder, write_text
+from hub_instructpt.tuning import checkpoints
+from hub_instructpt.tuning.batches import Collator, Sequences
 from hub_instructpt.tuning.facts import TuningSettings, warmup_of
 from hub_instructpt.tuning.packing import Sequence_
 from hub_instructpt.tuning.progress import Progress
-from hub_instructpt.tuning.store import NO_LOSS, Store
+from hub_instructpt.tuning.store import Store
 
-COMPLETE = "complete"
 KEPT = 2
 """Checkpoints that are kept: should the newest one be damaged, there is another."""
 _NAMES = {
@@ -57,41 +54,6 @@ class Running:
     eval_every: int | None = None
     cpu: bool = False
     workers: int = 0
-
-
-class Sequences(torch.utils.data.Dataset[dict[str, list[int]]]):  # type: ignore[misc]
-    """Sequences of a store, as the Trainer asks for them."""
-
-    def __init__(self, store: Store, sequences: Sequence[tuple[str, Sequence_]]) -> None:
-        self.store, self.sequences = store, sequences
-
-    def __len__(self) -> int:
-        return len(self.sequences)
-
-    def __getitem__(self, number: int) -> dict[str, list[int]]:
-        group, examples = self.sequences[number]
-        ids, labels = self.store.sequence(group, examples)
-        return {"input_ids": ids, "labels": labels}
-
-
-class Collator:
-    """Sequences of several lengths as one batch, padded on the right to the longest; padding carries no loss."""
-
-    def __init__(self, pad: int) -> None:
-        self.pad = pad
-
-    def __call__(self, rows: Sequence[Mapping[str, list[int]]]) -> dict[str, torch.Tensor]:
-        longest = max(len(row["input_ids"]) for row in rows)
-
-        def padded(name: str, with_: int) -> torch.Tensor:
-            return torch.tensor([row[name] + [with_] * (longest - len(row[name])) for row in rows])
-
-        lengths = torch.tensor([[len(row["input_ids"])] for row in rows])
-        return {
-            "input_ids": padded("input_ids", self.pad),
-            "labels": padded("labels", NO_LOSS),
-            "attention_mask": (torch.arange(longest)[None] < lengths).long(),
-        }
 
 
 class _InOrder(transformers.Trainer):  # type: ignore[misc]
@@ -136,31 +98,13 @@ class _Watch(transformers.TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if not state.is_world_process_zero:
             return
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                with path.open("rb") as stream:
-                    os.fsync(stream.fileno())
-        sync_folder(folder)
-        write_text(folder / COMPLETE, f"{state.global_step}\n")
+        checkpoints.complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 def entry_of(logged: Mapping[str, Any]) -> dict[str, float]:
     """An entry of the Trainer's log: its step, and what we keep of it under our names."""
     kept = {name: float(logged[theirs]) for theirs, name in _NAMES.items() if theirs in logged}
     return {"step": float(logged["step"]), **kept}
-
-
-def newest_checkpoint(work: Path) -> Path | None:
-    """The newest checkpoint that is whole; what a kill left of others is removed."""
-    found: list[tuple[int, Path]] = []
-    for path in work.glob("checkpoint-*"):
-        number = path.name.rpartition("-")[2]
-        if number.isdecimal() and (path / COMPLETE).exists():
-            found.append((int(number), path))
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-    return max(found)[1] if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +154,7 @@ def train(
     usual = max(1, min(500, steps // 10))
     if running.gradient_checkpointing and hasattr(model, "enable_input_require_grads"):
         model.enable_input_require_grads()
-    checkpoint = newest_checkpoint(work)
+    checkpoint = checkpoints.newest(work)
     arguments = transformers.TrainingArguments(
         output_dir=str(work),
         max_steps=steps,

@@ -53,7 +53,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
 
 def test_a_batch_shows_exactly_which_tokens_carry_loss(tmp_path: Path) -> None:
     """Two sequences of one store, padded as the model gets them: a line a token, `+` where there is loss."""
-    from hub_instructpt.tuning.training import Collator, Sequences
+    from hub_instructpt.tuning.batches import Collator, Sequences
 
     tokenizer = tokenizers.bundled()
     encoder = Encoder(tokenizer, 512)
