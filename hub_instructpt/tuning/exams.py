@@ -1,7 +1,8 @@
 """What a synthesizer is examined on: cases of every dataset, and of one that was tuned, only those it has not seen.
 
-Keeps true: on a dataset that a synthesizer was tuned on, only contexts that were held out are measured on; a dataset
-that it was not tuned on counts as unseen. Does not know engines.
+Keeps true: on the data that a synthesizer was tuned on, only contexts that were held out are measured on; a dataset
+that it was not tuned on counts as unseen. Of another part of a dataset, which has none of the contexts that were held
+out, all are measured on: that it shares none with what was trained on can not be told here. Does not know engines.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from hub_instructpt.errors import SettingsError
 from hub_instructpt.tuning.evaluating import Exam
 from hub_instructpt.tuning.facts import TuningFacts
-from hub_instructpt.tuning.parts import Part
+from hub_instructpt.tuning.parts import Part, digest, read
 from hub_instructpt.tuning.sampling import draw
 from hub_instructpt.tuning.scores import EvaluationSettings
 
@@ -30,7 +31,7 @@ def exams_of(
     Args:
         tuned: how the synthesizer was tuned, where that is known.
         seen: names of datasets that it has seen, where nothing else tells; the others are unseen. None: not known.
-        said: told of datasets of which nothing was held out, which are passed over.
+        said: told of datasets of which nothing was held out, which are passed over, and of other parts.
 
     Raises:
         SettingsError: `seen` names a dataset that is not there, or no dataset is left.
@@ -48,7 +49,10 @@ def exams_of(
             if not held_out:
                 said(f"{part.name} is passed over: none of its contexts was held out.")
                 continue
-            allowed = held_out.__contains__
+            if any(digest(example["context"]) in held_out for example in read(part)):
+                allowed = held_out.__contains__
+            else:  # such as a dataset's dev part, where it was tuned on the train part
+                said(f"{part.name} is another part than it was tuned on: nothing that was held out is here.")
         known = seen is not None or tuned is not None
         mark = (part.name in trained or part.name in (seen or ())) if known else None
         counts: Counter[str] = Counter()

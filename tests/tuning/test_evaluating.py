@@ -20,11 +20,14 @@ from hub_instructpt.errors import EngineError, EngineUnavailable, InputError, Re
 from hub_instructpt.markup import format_pairs, format_prompt
 from hub_instructpt.tuning.asking import read_answer
 from hub_instructpt.tuning.evaluating import Exam, evaluate
+from hub_instructpt.tuning.exams import exams_of
+from hub_instructpt.tuning.facts import DataFacts, TunedOn
 from hub_instructpt.tuning.parts import digest, open_parts, read
 from hub_instructpt.tuning.sampling import draw
 from hub_instructpt.tuning.scores import Evaluation, EvaluationSettings, table
 from tests.conftest import ROOT
 from tests.tuning.collections import Told, record, write_collection, write_part
+from tests.tuning.test_card import facts
 
 GOLDEN = ROOT / "tests" / "golden" / "tuning"
 
@@ -288,3 +291,27 @@ def test_nothing_that_was_answered_is_asked_again(tmp_path: Path) -> None:
     evaluation = evaluate(again, exams(folder, settings), settings, "one", out)
     assert len(again.prompts) == 24 - kept
     assert evaluation.datasets == evaluate(as_people_do(folder), exams(folder, settings), settings, "one").datasets
+
+
+def test_what_a_synthesizer_was_tuned_on_is_not_measured_on(tmp_path: Path) -> None:
+    rows = [record("part", number) for number in range(12)]
+    write_part(tmp_path / "data", "part", rows[:8])
+    write_part(tmp_path / "data", "other", [record("other", 1)])
+    write_part(tmp_path / "data", "all", rows[:3])
+    write_part(tmp_path / "dev", "part", rows[8:])
+    held_out = [digest(row["context"]) for row in rows[:2]]
+    datasets = [TunedOn(name="part", seen=True, held_out=[f"{key:016x}" for key in held_out]),
+                TunedOn(name="all", seen=True)]  # fmt: skip
+    tuned = facts(data=DataFacts(name="data", digest="", datasets=datasets))
+    said: list[str] = []
+    settings = EvaluationSettings()
+    found = exams_of(open_parts(tmp_path / "data"), settings, tuned=tuned, said=said.append)
+    assert {exam.name: (exam.seen, len(exam.cases)) for exam in found} == {"other": (False, 1), "part": (True, 2)}
+    assert {digest(case.example["context"]) for exam in found for case in exam.cases if exam.seen} == set(held_out)
+    assert said == ["all is passed over: none of its contexts was held out."]
+    (exam,) = exams_of(open_parts(tmp_path / "dev"), settings, tuned=tuned, said=said.append)
+    assert (exam.seen, len(exam.cases)) == (True, 4)
+    assert "another part than it was tuned on" in said[-1]
+    with pytest.raises(SettingsError, match="nothing was held out"):
+        exams_of(open_parts(tmp_path / "data", ["all"]), settings, tuned=tuned)
+    assert [exam.seen for exam in exams_of(open_parts(tmp_path / "dev"), settings)] == [None]
