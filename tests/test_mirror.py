@@ -7,6 +7,7 @@ others leaves a finished manifest; names and URLs that can not work. tests/objec
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from collections.abc import Iterator
@@ -226,10 +227,11 @@ def test_journals_are_copied_while_the_run_goes_on(
     monkeypatch.setattr(sending, "JOURNAL_SECONDS", 0.05)
 
     class Slow(Echo):
-        async def complete(self, prompt: str, sampling: SamplingParams) -> Completion:
-            import asyncio
+        begun = 0
 
-            await asyncio.sleep(0.02 * len(self.prompts))
+        async def complete(self, prompt: str, sampling: SamplingParams) -> Completion:
+            self.begun += 1
+            await asyncio.sleep(0.08 * self.begun)  # the last one takes a second longer than the first
             return await super().complete(prompt, sampling)
 
     fs = Flaky()
