@@ -15,12 +15,14 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 COMMIT_SECONDS = 0.05
 COMMIT_LINES = 64
 
-Told = Callable[[int | OSError], None]
-"""Called when a line is on disk, with its offset in bytes, or with the error that kept it from there."""
+Told = Callable[[list[bytes], list[Any], int | OSError], None]
+"""Called when lines are on disk, with them, what was given along with each, and the offset of the first in bytes; or
+with the error that kept them from there."""
 
 
 class Appender:
@@ -28,37 +30,41 @@ class Appender:
 
     Args:
         path: the file; made with its folder at the first line.
+        told: hears of every commit.
         create: False when it must be there already.
         most_lines: of a commit that is not waited for; time alone bounds it when the lines come slowly.
     """
 
-    def __init__(self, path: Path, *, create: bool = True, most_lines: int = COMMIT_LINES) -> None:
+    def __init__(self, path: Path, told: Told, *, create: bool = True, most_lines: int = COMMIT_LINES) -> None:
         self.path = path
         self._most_lines = most_lines
         self._flags = os.O_WRONLY | os.O_APPEND | (os.O_CREAT if create else 0) | getattr(os, "O_BINARY", 0)
         self._file: int | None = None
         self._size = 0
         self._torn = False
+        self._tell = told
         self._lines: list[bytes] = []
-        self._told: list[Told] = []  # one for each line
+        self._tags: list[Any] = []  # one for each line
+        self._flushing: list[asyncio.Future[None]] = []
         self._committer: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
-    def add(self, line: bytes, told: Told) -> None:
+    def add(self, line: bytes, tag: Any = None) -> None:
         """Write a line, which ends with its newline, in the next commit."""
-        if not self._told:
+        if not self._lines and not self._flushing:
             self._committer = asyncio.create_task(self._commit())
         self._lines.append(line)
-        self._told.append(told)
+        self._tags.append(tag)
         if len(self._lines) >= self._most_lines:
             self._full.set()
 
     async def flush(self) -> None:
-        """Commit what was added so far, now. Who added it is told of errors; this raises none."""
+        """Commit what was added so far, now. Errors are told as ever; this raises none."""
+        if not self._lines and not self._flushing:
+            self._committer = asyncio.create_task(self._commit())  # commits before it are done when it is
         done = asyncio.get_running_loop().create_future()
-        # A line of nothing: the commits before it are done when it is.
-        self.add(b"", lambda _: None if done.done() else done.set_result(None))
+        self._flushing.append(done)
         self._full.set()
         await done
 
@@ -81,16 +87,17 @@ class Appender:
         self._full.clear()
         # From here on lines belong to the next commit.
         lines, self._lines = self._lines, []
-        told, self._told = self._told, []
+        tags, self._tags = self._tags, []
+        flushing, self._flushing = self._flushing, []
         at: int | OSError
         try:
             at = await self._in_thread(b"".join(lines))
         except OSError as error:
             at = error
-        for line, tell in zip(lines, told, strict=True):
-            tell(at)
-            if not isinstance(at, OSError):
-                at += len(line)
+        self._tell(lines, tags, at)
+        for done in flushing:
+            if not done.done():
+                done.set_result(None)
 
     async def _in_thread(self, lines: bytes) -> int:
         try:

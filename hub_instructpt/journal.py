@@ -42,7 +42,7 @@ class Journal:
         self.path = path
         self.damaged = 0
         self._answers = dict(self._read())
-        self._appender = Appender(path)
+        self._appender = Appender(path, self._told)
         if self.damaged:
             _log.warning("%d damaged lines of the journal are left out; their prompts are asked again.", self.damaged)
 
@@ -60,23 +60,23 @@ class Journal:
         self._answers[key] = completion
         # A future of its own: whoever is cancelled while waiting must not take the commit of the others along.
         committed = asyncio.get_running_loop().create_future()
-
-        def told(at: int | OSError) -> None:
-            if committed.done():
-                return
-            if isinstance(at, OSError):
-                committed.set_exception(self._refused(at))
-            else:
-                committed.set_result(None)
-
-        self._appender.add(line_of(key, completion), told)
+        self._appender.add(line_of(key, completion), committed)
         await committed
 
-    def _refused(self, error: OSError) -> RunError:
-        return RunError(
-            f"{self.path} can not be written: {error.strerror or error}.",
-            advice="Make room or mend the folder, then run the same again: what is written is not asked again.",
-        )
+    def _told(self, _: list[bytes], waiting: list[asyncio.Future[None]], at: int | OSError) -> None:
+        for committed in waiting:
+            if committed.done():
+                continue
+            if isinstance(at, OSError):
+                committed.set_exception(
+                    RunError(
+                        f"{self.path} can not be written: {at.strerror or at}.",
+                        advice="Make room or mend the folder, then run the same again: what is written is not asked "
+                        "again.",
+                    )
+                )
+            else:
+                committed.set_result(None)
 
     async def aclose(self) -> None:
         """Commit what is buffered, and close the file."""

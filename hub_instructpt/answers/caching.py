@@ -77,7 +77,9 @@ class CachedEngine:
         if known is not None:
             return known
         completion = await self.engine.complete(prompt, sampling)
-        await book.put(key, completion)
+        if book.needs_segment:
+            await book.begin_segment()
+        book.put(key, completion)
         return completion
 
     async def count_tokens(self, text: str) -> int:
@@ -140,7 +142,6 @@ class _Book:
         self._root, self._max_bytes, self._owned, self._greedy = root, max_bytes, owned, sampling.greedy
         self._writing = True
         self._segment: segments.Segment | None = None
-        self._number = 0  # of that segment
         self._appender: Appender | None = None
         self._turning = asyncio.Lock()
         self._turn: asyncio.Task[None] | None = None
@@ -164,15 +165,17 @@ class _Book:
         self.asked[key] = draw + 1
         return int(xxhash.xxh3_128_intdigest(encoded, seed=draw))
 
-    async def put(self, key: int, completion: Completion) -> None:
-        """Write an answer down with the next commit. Never fails."""
-        if self._segment is None:
-            await self._begin_segment()
+    @property
+    def needs_segment(self) -> bool:
+        return self._segment is None and self._writing
+
+    def put(self, key: int, completion: Completion) -> None:
+        """Write an answer down with the next commit, where there is a segment. Never fails."""
         segment, appender = self._segment, self._appender
-        if not self._writing or segment is None or appender is None:
+        if segment is None or appender is None or not self._writing:
             return
         line = line_of(f"{key:032x}", completion)
-        appender.add(line, partial(self._told, key, self._number))
+        appender.add(line, key)
         segment.room -= len(line)
         if segment.room <= 0 and (self._turn is None or self._turn.done()):
             self._turn = asyncio.create_task(self._next_segment(segment))
@@ -193,13 +196,15 @@ class _Book:
 
     # -- within ------------------------------------------------------------------------------------------------------
 
-    def _told(self, key: int, segment: int, at: int | OSError) -> None:
+    def _told(self, segment: int, lines: list[bytes], keys: list[int], at: int | OSError) -> None:
         if isinstance(at, OSError):
             self.give_up(_told_by(at))
-        else:
+            return
+        for line, key in zip(lines, keys, strict=True):
             self.index.add(key, segment, at)
+            at += len(line)
 
-    async def _begin_segment(self) -> None:
+    async def begin_segment(self) -> None:
         async with self._turning:
             if self._segment is not None or not self._writing:
                 return
@@ -208,15 +213,16 @@ class _Book:
             except (OSError, NotImplementedError, RuntimeError) as error:  # file systems refuse locks in many ways
                 self.give_up(_told_by(error))
             else:
-                self._appender = Appender(segment.path, create=False, most_lines=MOST_LINES)
-                self._segment, self._number = segment, self.index.number(segment.path)
+                told = partial(self._told, self.index.number(segment.path))
+                self._appender = Appender(segment.path, told, create=False, most_lines=MOST_LINES)
+                self._segment = segment
 
     async def _next_segment(self, full: segments.Segment) -> None:
         """Go on in another segment, so that the oldest answers can go in parts."""
         async with self._turning:
             appender, self._appender, self._segment = self._appender, None, None
             await self._end(appender, full)
-        await self._begin_segment()
+        await self.begin_segment()
 
     async def _end(self, appender: Appender | None, segment: segments.Segment | None) -> None:
         if appender is not None:
