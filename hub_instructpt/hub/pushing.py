@@ -120,7 +120,11 @@ class Push:
             return earlier
         if not plan.changes:
             return self._pushed(there.commit, self.sent)
-        return self._commit(there, list(self.uploads.send(plan.files)), plan.rest)
+        drawn = {file.there for file in plan.files if file.sha256 is None}
+        shards: list[CommitOperationAdd] = []
+        for addition in self.uploads.send(plan.files):
+            (plan.rest if addition.path_in_repo in drawn else shards).append(addition)
+        return self._commit(there, shards, plan.rest)
 
     def _pushed(self, commit: str, changed: bool, pull_request: str | None = None) -> Pushed:
         config = self.published.config
@@ -178,7 +182,7 @@ class Push:
                 parent_commit=parent,
                 commit_message=summary if len(parts) == 1 else f"{summary} (part {number} of {len(parts)})",
             )
-            self.uploads.committed(part)
+            self.uploads.committed([*part, *(last if whole else [])])
             parent = made.oid
             if made.pr_revision:
                 revision, pull_request = made.pr_revision, made.pr_url

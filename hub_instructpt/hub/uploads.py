@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hub_instructpt.errors import RunDirectoryError
 from hub_instructpt.hub.repos import Repo
@@ -62,10 +62,10 @@ class Uploads:
                 self.repo.advance.steps += 1
             yield from (self._arrived[file.there] for file in group)
 
-    def committed(self, additions: Sequence[CommitOperationAdd]) -> None:
+    def committed(self, operations: Sequence[CommitOperationAdd | CommitOperationDelete]) -> None:
         """Forget files that a commit shows by now."""
-        for addition in additions:
-            self._arrived.pop(addition.path_in_repo, None)
+        for operation in operations:
+            self._arrived.pop(operation.path_in_repo, None)
 
     def _has(self, file: File) -> bool:
         there = self._arrived.get(file.there)
