@@ -115,7 +115,8 @@ class Augment:
         column = batch[self.text_column] if table is None else table[self.text_column].to_pylist()
         if isinstance(column, str) or not hasattr(column, "__len__"):
             raise InputError("Augment takes batches of rows.", advice="Call map with batched=True.")
-        texts = list(column)
+        # As an array of numbers, a column of nothing but missing values holds NaN.
+        texts = [None if type(text).__name__.startswith("float") and text != text else text for text in column]
         table = getattr(batch, "pa_table", table)
         kind = None if table is None else table.schema.field(self.text_column).type
         strange = Counter(type(text).__name__ for text in texts if text is not None and not isinstance(text, str))

@@ -178,6 +178,33 @@ def test_failures_are_judged_over_all_tasks(cluster: str, server: str, path: Pat
     assert "status_422" in done.stderr.splitlines()[-1]
 
 
+def test_augment_is_a_callable_for_ray_data(cluster: str, server: str, path: Path) -> None:
+    ask(server, "/_double/reset", {})
+    program = f"""
+import json, ray
+from hub_instructpt import Augment
+ray.init({address_of(cluster)!r}, log_to_driver=False)
+rows = [json.loads(line) for line in open({str(path)!r})]
+augment = Augment({server!r}, max_new_tokens=40, journal=False)
+for batch_format in ("pyarrow", "default"):
+    ds = ray.data.from_items(rows).map_batches(augment, batch_format=batch_format, batch_size=None)
+    rows_of_it = sorted(ds.take_all(), key=lambda row: row["title"])
+    texts = [row["text"] if isinstance(row["text"], str) else None for row in rows_of_it]  # as an array, None is NaN
+    print(json.dumps([sorted(rows_of_it[0]), list(zip(texts, (row["pairs"] for row in rows_of_it)))]))
+"""
+    quiet = environment(RAY_DATA_DISABLE_PROGRESS_BARS="1")
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=quiet, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    as_tables, as_arrays = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
+    assert as_tables == as_arrays
+    names, rows = as_tables
+    assert names == ["example_id", "pairs", "shot_index", "text", "title"]
+    assert len(rows) == TEXTS + 1
+    assert all(bool(pairs) == bool(text) for text, pairs in rows)
+
+
 def test_without_a_cluster_it_says_what_to_do(path: Path, server: str, tmp_path: Path) -> None:
     done = run_cli(*command(path, server, tmp_path / "out", "--ray", "127.0.0.1:9"), RAY_ADDRESS="")
     assert done.returncode == 1
