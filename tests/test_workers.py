@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from hub_instructpt.engines.tgi import TGIEngine
 from hub_instructpt.errors import InputError, RunDirectoryError, SettingsError
 from hub_instructpt.runs.locks import is_being_written, only_writer
-from hub_instructpt.runs.manifest import BESIDE, Manifest, Settings
+from hub_instructpt.runs.manifest import BESIDE, Manifest, Settings, SourceFacts
 from hub_instructpt.runs.runner import augment_source
 from hub_instructpt.runs.share import ALONE, Worker
-from hub_instructpt.runs.sources import open_files
+from hub_instructpt.runs.sources import Source, open_files
 from hub_instructpt.runs.verify import verify
 from tests.cli_cases import cases
 from tests.conftest import environment, run_cli, topics, write_jsonl
@@ -102,6 +102,36 @@ def test_workers_of_any_number_make_the_bytes_of_one_process(path: Path, fast: s
     assert whole.evidence is not None
     assert not (out / BESIDE).exists()
     assert not verify(out).findings
+
+
+@pytest.mark.parametrize("number", [9, 10])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5, 6), (6, 5, 4, 3, 2, 1, 0), (6, 0, 5, 1, 4, 2, 3)])
+def test_a_source_that_does_not_tell_its_length_ends_all_the_same(
+    fast: str, tmp_path: Path, number: int, order: tuple[int, ...]
+) -> None:
+    """Shards 5 and 6 of these workers lie behind the end; so does what is left when all is sealed."""
+
+    def raw_rows(start: int) -> Iterator[dict[str, Any]]:
+        yield from ({"text": f"row {index}"} for index in range(start, number))
+
+    source = Source(SourceFacts(kind="hub", name="lab/corpus", revision="a" * 40), "text", {}, raw_rows)
+    settings = Settings(
+        text_column="text", keep_columns=[], num_shots=1, max_new_tokens=24, temperature=0.0, top_p=1.0,
+        rows_per_shard=2, limit=None, seed=0,
+    )  # fmt: skip
+
+    def work(worker: Worker) -> Manifest:
+        return augment_source(source, TGIEngine(fast), settings, tmp_path / "out", worker=worker)
+
+    finished = [work(Worker(index, 7)).finished for index in order]
+    assert finished == [set(range(5)) <= set(order[: at + 1]) for at in range(7)]
+    manifest = Manifest.load(tmp_path / "out")
+    assert (manifest.num_rows, manifest.rows_sealed) == (number, number)
+    manifest.finished, manifest.num_rows = False, None  # as a kill between the last shard and the end leaves it
+    manifest.save(tmp_path / "out")
+    assert work(ALONE).finished
+    assert ask(fast, "/_double/state").json["generate"] == number
+    assert not verify(tmp_path / "out").findings
 
 
 def test_workers_on_the_command_line(path: Path, fast: str, tmp_path: Path) -> None:

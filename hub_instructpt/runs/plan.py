@@ -58,6 +58,9 @@ def known_rows(manifest: Manifest) -> int | None:
     """Rows that a run covers, where that is known for sure: of local files, and when the end was reached once."""
     if manifest.num_rows is not None:
         return manifest.num_rows
+    last = manifest.shards[-1] if manifest.shards else None
+    if last is not None and last.num_source_rows < manifest.settings.rows_per_shard:
+        return last.source_rows[1]
     if manifest.finished:  # by a version that did not note it
         return manifest.rows_sealed
     return expected_rows(manifest) if manifest.source.kind == "files" else None

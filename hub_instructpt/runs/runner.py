@@ -199,6 +199,7 @@ class Run:
         self.sealed_at = self.saved_at = time.monotonic()
         self.saving_took = self.engine_spent = 0.0
         self.num_rows: int | None = None
+        self.rows_at_most: int | None = None  # nothing was read from there on, which tells little of where the end is
 
     async def run(self) -> Manifest:
         try:
@@ -266,7 +267,10 @@ class Run:
         """Bring the manifest up to date: the run is finished when no shard of anybody's is missing."""
 
         def finish(manifest: Manifest) -> None:
-            manifest.num_rows = self.num_rows if self.num_rows is not None else manifest.num_rows
+            if self.num_rows is not None:
+                manifest.num_rows = self.num_rows
+            elif manifest.num_rows is None and manifest.rows_sealed == self.rows_at_most:
+                manifest.num_rows = self.rows_at_most
             manifest.finished = manifest.num_rows is not None and manifest.rows_sealed >= manifest.num_rows
 
         return await asyncio.to_thread(bring_up_to_date, self.folder, finish)
@@ -292,7 +296,8 @@ class Run:
         assert span is not None
         waiting: list[SourceRow] = []
         desk: _Desk | None = None
-        async for row in read_ahead(self.rows(*span, self.plan.has_row, self._ended)):
+        rows = self.rows(*span, self.plan.has_row, lambda index: self._ended(span[0], index))
+        async for row in read_ahead(rows):
             desk = desk or await self._open(row.index // per_shard)
             shard = desk.shard
             if shard.take(row):
@@ -310,9 +315,10 @@ class Run:
                 yield _chain(desk, waiting)
             desk.shard.read = True
 
-    def _ended(self, index: int) -> None:
-        if self.num_rows is None:
+    def _ended(self, start: int, index: int) -> None:
+        if self.num_rows is None and (index > start or not start):
             self.num_rows = index
+        self.rows_at_most = index
 
     async def _open(self, index: int) -> _Desk:
         # A shard without chains, as of rows that are all rejected, has nothing open, and no answer that seals it.

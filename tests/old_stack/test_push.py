@@ -23,7 +23,7 @@ def test_a_run_is_pushed_verified_and_gathered(hub: str, tmp_path: Path) -> None
         (("push", run, "tester/old"), "(commit "),
         (("push", run, "tester/old"), "nothing has changed"),
         (("push", run, "tester/old", "--config-name", "medicine"), '"tester/old", "medicine"'),
-        (("push", run, "tester/old", "--revision", "v1"), "(commit "),
+        (("push", run, "tester/old", "--revision", "v1"), 'revision="v1"'),
         (("verify", "tester/old"), "10 rows"),
         (("collection", "create", "Old", "--add", "tester/old=A note"), "card of tester/old linked"),
     ):
