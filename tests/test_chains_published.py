@@ -188,7 +188,7 @@ def test_a_permuted_column_of_a_map_gives_the_published_rounds(num_chains: int, 
     collections, prompts = published_rounds(texts, num_shots, answer)
     permuted = [texts[place + turn * num_chains] for place in range(num_chains) for turn in range(num_shots)]
     engine = Answering(answer)
-    columns = Augment(engine, num_shots=num_shots)({"text": permuted})
+    columns = Augment(engine, num_shots=num_shots, journal=False)({"text": permuted})
     assert sorted(engine.prompts) == sorted(prompts)
     expected = [entry["pairs"] for collection in collections for entry in collection]
     assert [[(p["instruction"], p["response"]) for p in pairs] for pairs in columns["pairs"]] == expected
@@ -298,6 +298,6 @@ def test_every_text_comes_once_and_a_prompt_shows_what_came_before_it_in_its_exa
 def test_numbers_that_crash_the_published_rounds_are_as_good_as_any(number: int, num_shots: int) -> None:
     texts = [f"t{i}" for i in range(number)]
     engine = Answering(numbered)
-    columns = Augment(engine, num_shots=num_shots)({"text": texts})
+    columns = Augment(engine, num_shots=num_shots, journal=False)({"text": texts})
     assert columns["shot_index"] == [i % num_shots for i in range(number)]
     assert len(engine.prompts) == number
