@@ -1,25 +1,29 @@
-"""The rooms of training/ that can be held to something without training: what they draw, weigh, point at and grow."""
+"""The rooms of training/ that can be held to something without training: what they draw, weigh, point at and start from."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
-from transformers import LlamaForCausalLM
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import AutoModelForCausalLM, BertConfig, BertModel, OPTConfig, OPTForCausalLM
 
 from hub_instructpt.engines.local import TINY_SYNTHESIZER
-from training import grow as growing
 from training.asking import rough
-from training.examples import FURTHER, STAGES, Source, Stage
-from training.grow import grow
-from training.model import GUIDED, HeadLoss, build_model, loss_of
-from training.passages import Example, Pair, passages, plain_passages
+from training.encoder import from_encoder
+from training.examples import ENOUGH, FIRST_WEIGHT, STAGES, Source, Stage
+from training.export import install
+from training.model import GUIDED, loss_of
+from training.passages import Example, Pair, plain_passages
+from training.start import FIND, head_start
+from training.tokenizer import train_tokenizer
 
 TEXT = (
     "The Marble Creek Library opened in 1907 and holds 42,000 books. Mary Ellis, the first librarian, worked there for"
@@ -35,19 +39,27 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def source(tokenizer: Tokenizer) -> Source:
-    source = Source.__new__(Source)  # without the data sets
-    source.tokenizer, source.rng, source.decks, source.weights = tokenizer, random.Random(0), {}, {"squad": 1.0}
-    source.raw = plain_passages([TEXT, TEXT[:63]], lambda parts: [len(part) // 4 for part in parts])
     record = {"context": TEXT, "QA_list": [{"Q": pair.question, "A": pair.answer} for pair in ITEM.pairs]}
-    source.sets = {"squad": passages([record], lambda parts: [len(part) // 4 for part in parts])}
-    return source
+    return Source(tokenizer, {"squad": [record]}, [TEXT, TEXT[:63]])
 
 
 @pytest.fixture
-def small() -> Iterator[LlamaForCausalLM]:
+def small(tokenizer: Tokenizer) -> Iterator[OPTForCausalLM]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        yield build_model(4096, hidden=48, layers=4, heads=3, inner=64).eval()
+        config = OPTConfig(
+            vocab_size=tokenizer.get_vocab_size(),
+            hidden_size=48,
+            word_embed_proj_dim=24,
+            ffn_dim=64,
+            num_hidden_layers=5,
+            num_attention_heads=12,
+            max_position_embeddings=512,
+            do_layer_norm_before=False,
+            dropout=0.0,
+            pad_token_id=3,
+        )
+        yield OPTForCausalLM(config).eval()
 
 
 @given(st.integers(0, 10_000))
@@ -62,27 +74,38 @@ def test_a_rough_question_has_its_answer_in_the_text_and_not_in_itself(seed: int
 
 
 def test_a_row_is_the_wire_format_and_its_places_are_those_of_the_answers(source: Source, tokenizer: Tokenizer) -> None:
-    ids, weights, points = source.encode(ITEM, False, STAGES[-1])
+    ids, weights, points = source.encode([ITEM], False, STAGES[-1])
     whole = (
         f"<s> <CON> {TEXT} </CON>\n\n<QUE> When did it open? <ANS> 1907 </END>\n\n"
         "<QUE> Who worked? <ANS> Mary Ellis </END></s>"
     )
     assert ids == tokenizer.encode(whole, add_special_tokens=False).ids
     assert len(weights) == len(ids)
-    assert {weight for weight in weights if weight < 1} == {STAGES[-1].context_weight}
+    assert {weight for weight in weights if weight < 1} == {STAGES[-1].context_weight, 0.0}
+    assert weights[-1] == 0.0, "two pairs are no reason to learn to end"
     for (asking, answer), pair in zip(points, ITEM.pairs, strict=True):
         assert tokenizer.decode([ids[asking]]) == "<ANS>"
         assert pair.answer.startswith(tokenizer.decode([ids[answer]]).strip())
 
 
 def test_where_only_answers_are_learned_no_question_has_weight(source: Source, tokenizer: Tokenizer) -> None:
-    ids, weights, _ = source.encode(ITEM, True, FURTHER[0])
+    ids, weights, _ = source.encode([ITEM], True, STAGES[1])
     learned = tokenizer.decode([i for i, weight in zip(ids, weights, strict=True) if weight >= 1])
     assert learned.replace(" ", "") == "1907</END>MaryEllis</END>"
-    assert max(weights) == FURTHER[0].answer_weight
+    assert max(weights) == FIRST_WEIGHT
 
 
-@pytest.mark.parametrize("stage", [STAGES[0], STAGES[2], FURTHER[0], FURTHER[-1]])
+def test_examples_in_a_row_are_what_is_asked_in_a_chain(source: Source, tokenizer: Tokenizer) -> None:
+    item = Example(TEXT, [*ITEM.pairs, *ITEM.pairs][: ENOUGH])
+    ids, weights, points = source.encode([item, item], False, STAGES[-1])
+    one = source.encode([item], False, STAGES[-1])
+    assert ids == one[0] * 2
+    assert weights == one[1] * 2
+    assert points == one[2] + [(a + len(one[0]), b + len(one[0])) for a, b in one[2]]
+    assert weights[-1] == 1.0, "here it is learned where to end"
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_batch_keeps_to_its_size_and_points_at_answers(source: Source, tokenizer: Tokenizer, stage: Stage) -> None:
     for ids, weights, points in islice(source.batches(stage, 256, 512), 6):
         assert ids.shape == weights.shape
@@ -94,38 +117,123 @@ def test_a_batch_keeps_to_its_size_and_points_at_answers(source: Source, tokeniz
             assert said.startswith(there) or there.startswith(said)
 
 
-def test_the_heads_gradients_are_those_of_a_weighted_cross_entropy() -> None:
-    torch.manual_seed(1)
-    hidden, head = torch.randn(5, 8, requires_grad=True), torch.randn(11, 8, requires_grad=True)
-    targets, weights = torch.tensor([1, 2, 3, 4, 10]), torch.tensor([1.0, 3.0, 1.0, 1.0, 2.0])
-    plain = torch.nn.functional.cross_entropy(hidden @ head.t(), targets, reduction="none")
-    wanted = torch.autograd.grad((plain * weights).mean(), (hidden, head))
-    loss, losses = HeadLoss.apply(hidden, head, targets, weights)
-    torch.testing.assert_close(losses, plain)
-    for found, expected in zip(torch.autograd.grad(loss, (hidden, head)), wanted, strict=True):
-        torch.testing.assert_close(found, expected)
-
-
-def test_a_grown_network_computes_the_same_until_its_new_heads_are_set(
-    small: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ids = torch.randint(9, 4096, (1, 60))
-    share = torch.full((4096,), 1 / 4096)
-    big = grow(small, share).eval()
-    with torch.inference_mode():
-        assert (big(ids).logits - small(ids).logits).abs().max() > 1e-3
-        monkeypatch.setattr(growing, "_look_back", lambda *_: None)
-        monkeypatch.setattr(growing, "_look_up", lambda *_: None)
-        torch.testing.assert_close(grow(small, share).eval()(ids).logits, small(ids).logits, atol=1e-3, rtol=1e-3)
-
-
-def test_pointing_is_the_attention_of_the_heads_that_are_guided(small: LlamaForCausalLM) -> None:
+def test_pointing_is_the_attention_of_the_heads_that_are_guided(small: OPTForCausalLM) -> None:
     ids, weights = torch.randint(9, 4096, (2, 40)), torch.ones((2, 40))
     points = torch.tensor([(0, 30, 4), (1, 39, 17), (1, 12, 2)])
-    loss, _, _, pointed = loss_of(small, ids, weights, points, guidance=1.0)
+    loss, losses = loss_of(small, ids, weights, points, guidance=1.0)
     small.set_attn_implementation("eager")
     attentions = small(ids, output_attentions=True).attentions
-    wanted = [-attentions[n][row, -1, at, to].log().item() for n in GUIDED for row, at, to in points.tolist()]
-    assert pointed == pytest.approx(sum(wanted) / len(wanted), rel=1e-4)
+    wanted = [
+        sum(-attentions[layer][row, -heads:, at, to].log().sum().item() for row, at, to in points.tolist()) / heads / 3
+        for layer, heads in GUIDED.items()
+    ]
+    assert losses["pointing"] == pytest.approx(sum(wanted) / len(wanted), rel=1e-4)
     loss.backward()
-    assert small.model.layers[GUIDED[-1]].self_attn.k_proj.weight.grad[-16:].abs().sum() > 0
+    assert small.model.decoder.layers[3].self_attn.k_proj.weight.grad[-16:].abs().sum() > 0
+
+
+WORDS = [f"word{number}" for number in range(1000)]
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Tokenizer:
+    """Each word of `WORDS` is a token, with a space before it or without."""
+    text = " ".join(WORDS)
+    return train_tokenizer([text] * 9, 4000)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT with weights by chance, but for a head of its first layer that looks one place back, as trained ones have."""
+    folder = tmp_path_factory.mktemp("encoder")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "passage", "question", "answer", ".", *WORDS]
+    theirs = Tokenizer(models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    theirs.normalizer = normalizers.BertNormalizer()
+    theirs.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    theirs.save(str(folder / "tokenizer.json"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = BertConfig(
+            vocab_size=len(words),
+            hidden_size=384,
+            num_hidden_layers=4,
+            intermediate_size=64,
+            max_position_embeddings=256,
+        )
+        model = BertModel(config)
+        first = model.encoder.layer[0].attention.self
+        places, _ = torch.linalg.qr(torch.randn(384, 256))
+        mixing = torch.randn(384, first.attention_head_size)
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight.normal_(0, 0.05)
+        model.embeddings.position_embeddings.weight.copy_(places.t())
+        first.query.weight[: mixing.shape[1]] = mixing.t()
+        first.key.weight[: mixing.shape[1]] = mixing.t() @ places.roll(-1, 1) @ places.t()
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_a_decoder_computes_the_layers_of_the_encoder_it_is_made_of(encoder: Path, vocabulary: Tokenizer) -> None:
+    """A single token sees only itself in both: there the causal mask changes nothing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = from_encoder(encoder, vocabulary, torch.ones(vocabulary.get_vocab_size()), 2, 320, 600).eval()
+    theirs = BertModel.from_pretrained(encoder).eval()
+    ids = vocabulary.encode(" word7", add_special_tokens=False).ids
+    assert len(ids) == 1
+    number = Tokenizer.from_file(str(encoder / "tokenizer.json")).token_to_id("word7")
+    seen: list[torch.Tensor] = []
+    made.model.decoder.project_out.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.inference_mode():
+        wanted = theirs(torch.tensor([[number]]), output_hidden_states=True).hidden_states[2]
+        made(torch.tensor([ids]))
+    assert torch.cosine_similarity(seen[0][0, 0], wanted[0, 0], dim=0) > 0.9
+    table = made.model.decoder.embed_positions
+    assert table.weight[table.offset + 256 + 5].equal(table.weight[table.offset + 5]), "positions come again"
+
+
+def test_from_the_start_heads_copy_and_look_near_the_words_of_a_question(encoder: Path, vocabulary: Tokenizer) -> None:
+    rng = random.Random(0)
+
+    def row() -> tuple[list[int], int, int]:
+        words = rng.sample(WORDS, 100)
+        at = rng.randrange(5, 90)
+        asked = rng.sample(words[at - 5 : at + 5], 5)
+        text = f"<s> <CON> {' '.join(words)} </CON>\n\n<QUE> {' '.join(asked)} <ANS>"
+        ids = vocabulary.encode(text, add_special_tokens=False).ids
+        return ids, ids.index(vocabulary.encode(f" {words[at]}", add_special_tokens=False).ids[0]), len(ids) - 1
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        shares = torch.full((vocabulary.get_vocab_size(),), 1e-4)
+        model = from_encoder(encoder, vocabulary, shares, 4, 192, 256)
+        head_start(model, [row()[0] for _ in range(24)], shares, vocabulary.token_to_id("<ANS>"))
+    model.set_attn_implementation("eager")
+    model.eval()
+    near = chance = copied = 0.0
+    for ids, place, last in (row() for _ in range(12)):
+        with torch.inference_mode():
+            attentions = model(torch.tensor([ids]), output_attentions=True).attentions
+        near += attentions[3][0, -1, last, place - 10 : place + 11].sum().item() / 12
+        chance += 21 / len(ids) / 12
+        word = last - 3  # one of the question, whose place in the text is known
+        copied += attentions[1][0][:, word, ids.index(ids[word]) + 1].sort().values[-FIND:].mean().item() / 12
+    assert copied > 0.3
+    assert near > 1.5 * chance
+
+
+def test_what_is_written_is_loaded_by_transformers_as_it_is(small: OPTForCausalLM, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    install(small, tokenizer, folder)
+    (folder / "README.md").write_text("by hand", encoding="utf-8")
+    install(small, tokenizer, folder)
+    assert (folder / "README.md").read_text(encoding="utf-8") == "by hand"
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+    stored = load_file(folder / "model.safetensors")
+    assert {str(value.dtype) for value in stored.values()} == {"torch.float8_e4m3fn"}
+    for asked in ({}, {"dtype": torch.float32}):
+        loaded = AutoModelForCausalLM.from_pretrained(folder, **asked)
+        assert {value.dtype for value in loaded.parameters()} == {torch.float32}
+        for name, value in loaded.state_dict().items():
+            wanted = stored["model.decoder.embed_tokens.weight" if name == "lm_head.weight" else name]
+            assert value.equal(wanted.float()), name

@@ -1,7 +1,8 @@
 """The records and raw texts that the tiny synthesizer trains on, and the parts it never sees.
 
-Keeps true: no context of an evaluation split (SQuAD dev, FairytaleQA val and test, ROPES dev) leaves `training_records`
-or `training_texts`, however it got into a training file; contexts are compared with case and white space folded.
+Keeps true: no context of an evaluation split (SQuAD dev, FairytaleQA val and test) leaves `training_records` or
+`training_texts`, however it got into a training file; contexts are compared with case and white space folded. ROPES and
+qasper are left out whole, their raw texts too.
 Does not know: tokens, models.
 """
 
@@ -13,26 +14,30 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dataset_scripts import covid_qa, fairytaleqa, narrativeqa, qed, ropes, squad
+from dataset_scripts import fairytaleqa, ropes, squad
+from hub_instructpt.collection import Record
+from hub_instructpt.collection.convert import convert
+from hub_instructpt.collection.reading import open_files
+from hub_instructpt.collection.registry import get_source
 
-Record = dict[str, Any]
-
+SETS = ("squad", "FairyTaleQA", "QED", "HotpotQA", "COVID_QA", "NarrativeQA", "Quac", "CoQA")
 RAW_FILES = (
     "wikipedia_paragraphs.jsonl",
     "fairytale_sections.jsonl",
-    "science_paragraphs.jsonl",
     "covid_articles_chunks.jsonl",
     "pubmed_abstracts.jsonl",
 )
-HELD_OUT_SOURCES = {"squad_dev", "fairytaleqa_val", "fairytaleqa_test", "ropes_dev"}
+HELD_OUT_SOURCES = {"squad_dev", "fairytaleqa_val", "fairytaleqa_test"}
 
 
 def fold(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def released(data: Path, name: str) -> list[Record]:
+    """All records of a dataset's folder, whatever its split."""
+    source = get_source(name)
+    return list(convert(source, (row for part in open_files(source, str(data / name)).parts for row in part.rows)))
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -53,17 +58,15 @@ def _sections(data: Path, split: str) -> Iterator[str]:
             yield from (row["text"] for row in csv.DictReader(rows))
 
 
-def _squad_copies(data: Path) -> list[dict[str, Any]]:
-    folder = data / "squad"
-    return _json(folder / "train_part_routerlens.json") + _json(folder / "grouped_emptycity.json")
-
-
 def held_out_records(data: Path) -> dict[str, list[Record]]:
+    def articles(*path: str) -> Any:
+        return json.loads(data.joinpath(*path).read_text(encoding="utf-8"))["data"]
+
     return {
-        "squad_dev": list(squad.records(_json(data / "squad" / "dev-v1.1.rebuilt.json")["data"])),
+        "squad_dev": list(squad.records(articles("squad", "dev-v1.1.rebuilt.json"))),
         "fairytaleqa_val": list(fairytaleqa.records(_questions(data, "val"))),
         "fairytaleqa_test": list(fairytaleqa.records(_questions(data, "test"))),
-        "ropes_dev": list(ropes.records(_json(data / "ROPES" / "dev-v1.0.json")["data"])),
+        "ropes_dev": list(ropes.records(articles("ROPES", "dev-v1.0.json"))),
     }
 
 
@@ -90,15 +93,7 @@ def _seen_free(records: Iterable[Record], held_out: set[str]) -> Iterator[Record
 
 
 def training_records(data: Path, held_out: set[str]) -> dict[str, list[Record]]:
-    sources = {
-        "squad": squad.records(_squad_copies(data)),
-        "FairyTaleQA": fairytaleqa.records(_questions(data, "train")),
-        "ROPES": ropes.records(_json(data / "ROPES" / "train-v1.0.json")["data"]),
-        "QED": qed.records(_lines(data / "QED" / "qed-dev.jsonlines")),
-        "COVID_QA": covid_qa.records(_json(data / "COVID_QA" / "200423_covidQA.json")["data"]),
-        "NarrativeQA": narrativeqa.records(_json(data / "NarrativeQA" / "grouped_emptycity.json")),
-    }
-    return {name: list(_seen_free(records, held_out)) for name, records in sources.items()}
+    return {name: list(_seen_free(released(data, name), held_out)) for name in SETS}
 
 
 def training_texts(data: Path, held_out: set[str]) -> list[str]:

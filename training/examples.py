@@ -1,6 +1,6 @@
 """Draws training examples for each stage and packs them into batches of token ids.
 
-Keeps true: within a set every passage is drawn once before any comes again; a batch holds examples of like length.
+Keeps true: within a set every passage is drawn once before any comes again; a batch holds rows of like length.
 Does not know: models, the clock (it is told which stage it is).
 """
 
@@ -9,21 +9,21 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from tokenizers import Tokenizer
 
-from training import corpus
 from training.asking import rough
 from training.cloze import cloze, scrambled
+from training.corpus import Record
 from training.passages import Example, Passage, example, passages, plain_passages, window
 
 # How often an example comes from each set: the square root of its size, times how well it suits (short factual
-# questions first; ROPES compares two made-up cases, and QED's questions are lower-case search queries).
-SUITS = {"squad": 1.5, "FairyTaleQA": 1.0, "ROPES": 0.35, "QED": 0.5, "COVID_QA": 0.5, "NarrativeQA": 0.5}
+# questions first; QED's questions are lower-case search queries, those of QuAC and CoQA parts of a talk).
+SUITS = {"squad": 2.0, "QED": 0.5, "COVID_QA": 0.5, "NarrativeQA": 0.7, "Quac": 0.5, "CoQA": 0.7, "HotpotQA": 0.7}
+ENOUGH = 3  # pairs on a text, from which on it is learned where to end
 
 Row = tuple[list[int], list[float], list[tuple[int, int]]]  # ids, weights, (from, to) for each answer
 
@@ -34,49 +34,56 @@ class Stage:
 
     until: float
     lengths: tuple[int, int]  # tokens of a context
-    cloze: float  # the share of cloze examples
     context_weight: float  # of a context's tokens in the loss
-    scrambled: float = 0.0  # the share of scrambled texts among the cloze examples
-    long: float = 0.0  # the share of contexts of twice the length
+    scrambled: float = 0.0  # the share of scrambled texts
+    cloze: float = 0.0  # the share of raw texts with cloze pairs
     rough: float = 0.0  # the share of raw texts with rough questions, of which only the answers are learned
-    answers: float = 0.0  # the share of real examples of which only the answers are learned, in no order
-    answer_weight: float = 1.0  # of an answer's first token, against 1 for the others
+    answers: float = 0.0  # of real examples, the share of which only the answers are learned, in no order
+    in_a_row: float = 0.0  # of the others, the share that come as two examples of one set
+    dropout: float = 0.0
 
 
 STAGES = (
-    Stage(0.03, (24, 80), 1.0, 0.2, scrambled=0.5),
-    Stage(0.20, (48, 200), 1.0, 0.5, scrambled=0.1),
-    Stage(0.45, (64, 160), 0.15, 0.2),
-    Stage(0.85, (96, 300), 0.0, 0.1, long=0.05),
-    Stage(1.01, (128, 480), 0.0, 0.1, long=0.05),
+    Stage(0.04, (32, 140), 0.4, scrambled=0.25, cloze=0.35, rough=0.4),
+    Stage(0.35, (64, 200), 0.1, cloze=0.1, rough=0.45, answers=0.5),
+    Stage(0.70, (96, 280), 0.05, rough=0.25, answers=0.5, dropout=0.05),
+    Stage(1.01, (96, 400), 0.03, rough=0.08, answers=0.4, in_a_row=0.1, dropout=0.1),
 )
-# For a run that goes on from a trained model: no cloze, but rough questions, of which only the answers are learned.
+# For a run that goes on from a trained model.
 FURTHER = (
-    Stage(0.30, (64, 220), 0.0, 0.03, rough=0.75, answers=0.4, answer_weight=3.0),
-    Stage(0.70, (64, 300), 0.0, 0.05, rough=0.5, answers=0.4, answer_weight=3.0),
-    Stage(1.01, (96, 420), 0.0, 0.05, long=0.03, rough=0.3, answers=0.4, answer_weight=3.0),
+    Stage(0.50, (96, 280), 0.1, rough=0.1, answers=0.35, dropout=0.05),
+    Stage(1.01, (96, 400), 0.05, rough=0.05, answers=0.35, in_a_row=0.1, dropout=0.1),
 )
+FIRST_WEIGHT = 3.0  # of an answer's first token, against 1 for the others
 
 
 class Source:
-    def __init__(self, data: Path, tokenizer: Tokenizer, texts: list[str], held_out: set[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, records: Mapping[str, list[Record]], texts: list[str]) -> None:
         self.tokenizer, self.rng = tokenizer, random.Random(0)
 
         def measure(parts: list[str]) -> list[int]:
             return [len(code.ids) for code in tokenizer.encode_batch(parts, add_special_tokens=False)]
 
         self.raw = plain_passages(texts, measure)
-        records = corpus.training_records(data, held_out)
         self.sets = {name: passages(rows, measure) for name, rows in records.items()}
         self.decks: dict[str, list[Passage]] = {}
-        self.weights = {name: SUITS[name] * math.sqrt(len(rows)) for name, rows in self.sets.items()}
+        self.weights = {name: SUITS.get(name, 1.0) * math.sqrt(len(rows)) for name, rows in self.sets.items()}
 
     def frequencies(self) -> torch.Tensor:
-        """The share of each token in the raw texts, none of them zero."""
+        """The share of each token in the raw texts, none of them zero; shape (tokens,)."""
         count = torch.ones(self.tokenizer.get_vocab_size())
         for code in self.tokenizer.encode_batch([passage.text for passage in self.raw], add_special_tokens=False):
             count += torch.bincount(torch.tensor(code.ids), minlength=len(count))
         return count / count.sum()
+
+    def answered(self, stage: Stage, count: int) -> list[list[int]]:
+        """Token ids of some examples of the real sets whose answers only are learned."""
+        rows: list[list[int]] = []
+        while len(rows) < count:
+            items, only_answers = self.draw(replace(stage, scrambled=0.0, cloze=0.0, rough=0.0, answers=1.0))
+            if all(item.pairs for item in items):
+                rows.append(self.encode(items, only_answers, stage)[0])
+        return rows
 
     def _deal(self, name: str, cards: list[Passage]) -> Passage:
         deck = self.decks.setdefault(name, [])
@@ -85,50 +92,56 @@ class Source:
             self.rng.shuffle(deck)
         return deck.pop()
 
-    def draw(self, stage: Stage) -> tuple[Example, bool]:
-        """An example, and whether only its answers are learned."""
-        budget = self.rng.randint(*stage.lengths) * (2 if self.rng.random() < stage.long else 1)
-        chance = self.rng.random()
-        if chance < stage.cloze + stage.rough:
-            text = window(self._deal("raw", self.raw), budget, self.rng).context
-            if chance < stage.rough:
-                return rough(text, self.rng), True
-            return (scrambled if self.rng.random() < stage.scrambled else cloze)(text, self.rng), False
+    def draw(self, stage: Stage) -> tuple[list[Example], bool]:
+        """One example or several in a row, and whether only their answers are learned."""
+        budget, chance = self.rng.randint(*stage.lengths), self.rng.random()
+        for share, make in ((stage.scrambled, scrambled), (stage.cloze, cloze), (stage.rough, rough)):
+            if chance < share:
+                text = window(self._deal("raw", self.raw), budget, self.rng).context
+                return [make(text, self.rng)], make is rough
+            chance -= share
         name = self.rng.choices(list(self.weights), list(self.weights.values()))[0]
-        only = self.rng.random() < stage.answers
-        item = example(self.sets[name], self._deal(name, self.sets[name]), budget, self.rng, 12 if only else 6)
-        if only:
+        group = self.sets[name]
+        if self.rng.random() < stage.answers:
+            item = example(group, self._deal(name, group), budget, self.rng, 12)
             self.rng.shuffle(item.pairs)
-        return item, only
+            return [item], True
+        count = 2 if self.rng.random() < stage.in_a_row else 1
+        return [window(self._deal(name, group), budget, self.rng) for _ in range(count)], False
 
-    def encode(self, item: Example, only_answers: bool, stage: Stage) -> Row:
+    def encode(self, items: list[Example], only_answers: bool, stage: Stage) -> Row:
         """Token ids, the weight of each as a target, and for each answer its first place and where it looks from."""
-        asked = 0.0 if only_answers else 1.0
-        texts, weights = [f"<s> <CON> {item.context} </CON>\n\n"], [(stage.context_weight, stage.context_weight)]
-        for i, pair in enumerate(item.pairs):
-            texts += [("\n\n" if i else "") + f"<QUE> {pair.question} <ANS>", f" {pair.answer} </END>"]
-            weights += [(asked, asked), (stage.answer_weight, 1.0)]
-        texts.append("</s>")
-        weights.append((asked, asked))
-        encoded = self.tokenizer.encode_batch(texts, add_special_tokens=False)
-        codes = [code.ids for code in encoded]
-        begins = [begin for begin, _ in encoded[0].offsets]
-        points, at = [], len(codes[0])
-        for pair, asking, answer in zip(item.pairs, codes[1::2], codes[2::2], strict=False):
-            at += len(asking)
-            points.append((at - 1, bisect_right(begins, pair.start + len("<s> <CON> ")) - 1))
-            at += len(answer)
-        spread = [[first, *[others] * (len(ids) - 1)] for ids, (first, others) in zip(codes, weights, strict=True)]
-        return [i for ids in codes for i in ids], [w for part in spread for w in part], points
+        asked, around = 0.0 if only_answers else 1.0, stage.context_weight
+        ids: list[int] = []
+        weights: list[float] = []
+        points: list[tuple[int, int]] = []
+
+        def add(text: str, first: float, others: float) -> list[tuple[int, int]]:
+            code = self.tokenizer.encode(text, add_special_tokens=False)
+            ids.extend(code.ids)
+            weights.extend([first, *[others] * (len(code.ids) - 1)])
+            return list(code.offsets)
+
+        for item in items:
+            at = len(ids)
+            begins = [begin for begin, _ in add(f"<s> <CON> {item.context} </CON>\n\n", around, around)]
+            for i, pair in enumerate(item.pairs):
+                add(("\n\n" if i else "") + f"<QUE> {pair.question} <ANS>", asked, asked)
+                points.append((len(ids) - 1, at + bisect_right(begins, pair.start + len("<s> <CON> ")) - 1))
+                add(f" {pair.answer} </END>", FIRST_WEIGHT, 1.0)
+            end = asked if len(item.pairs) >= ENOUGH else 0.0
+            add("</s>", end, end)
+        return ids, weights, points
 
     def batches(self, stage: Stage, tokens: int, longest: int) -> Iterator[tuple[torch.Tensor, ...]]:
         """Batches of `tokens` tokens with the padding: ids, weights as targets, where to look (row, from, to)."""
         pool: list[Row] = []
-        while sum(len(row[0]) for row in pool) < 48 * tokens:
-            item, only_answers = self.draw(stage)
-            row = self.encode(item, only_answers, stage) if item.pairs else None
-            if row and len(row[0]) <= longest:
-                pool.append(row)
+        while sum(len(row[0]) for row in pool) < 32 * tokens:
+            items, only_answers = self.draw(stage)
+            if all(item.pairs for item in items):
+                row = self.encode(items, only_answers, stage)
+                if len(row[0]) <= longest:
+                    pool.append(row)
         pool.sort(key=lambda row: len(row[0]))
         groups: list[list[Row]] = [[]]
         for row in pool:

@@ -14,41 +14,28 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from transformers import LlamaForCausalLM
+from transformers import OPTForCausalLM
 
+from training.model import STORED
 from training.tokenizer import save_tokenizer
 
 
-def install(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
+def install(model: OPTForCausalLM, tokenizer: Tokenizer, folder: Path, stored: torch.dtype = STORED) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
     c = model.config
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": c.vocab_size,
-        "hidden_size": c.hidden_size,
-        "intermediate_size": c.intermediate_size,
-        "num_hidden_layers": c.num_hidden_layers,
-        "num_attention_heads": c.num_attention_heads,
-        "num_key_value_heads": c.num_key_value_heads,
-        "hidden_act": "silu",
-        "rms_norm_eps": c.rms_norm_eps,
-        "rope_theta": 10000.0,
-        "max_position_embeddings": c.max_position_embeddings,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "tie_word_embeddings": True,
-        "initializer_range": c.initializer_range,
-        "bos_token_id": c.bos_token_id,
-        "eos_token_id": c.eos_token_id,
-        "pad_token_id": c.pad_token_id,
-        "torch_dtype": "float16",
-        "use_cache": True,
-    }
+    kept = (
+        "vocab_size", "hidden_size", "word_embed_proj_dim", "num_hidden_layers", "num_attention_heads", "ffn_dim",
+        "max_position_embeddings", "do_layer_norm_before", "activation_function", "bos_token_id", "eos_token_id",
+        "pad_token_id",
+    )  # fmt: skip
+    config = {"architectures": ["OPTForCausalLM"], "model_type": "opt"} | {name: getattr(c, name) for name in kept}
+    config |= {"dropout": 0.0, "attention_dropout": 0.0, "tie_word_embeddings": True, "use_cache": True}
+    # The file holds bytes, which nothing computes with: without a word here they would be taken as the type to use.
+    config |= {"torch_dtype": "float32"}
     generation = {
         "bos_token_id": c.bos_token_id,
         "eos_token_id": c.eos_token_id,
@@ -58,7 +45,7 @@ def install(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None
     }
     for name, value in (("config.json", config), ("generation_config.json", generation)):
         (fresh / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    tensors = {name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()}
+    tensors = {name: value.to(stored).contiguous() for name, value in model.state_dict().items()}
     tensors.pop("lm_head.weight", None)  # tied to the embeddings
     save_file(tensors, str(fresh / "model.safetensors"), metadata={"format": "pt"})
     (fresh / "model.safetensors").chmod(0o644)  # the writer leaves it private to its owner

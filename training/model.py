@@ -1,6 +1,6 @@
-"""The tiny synthesizer's network, its loss and its learning rate, fitted to a machine with a few slow cores.
+"""The tiny synthesizer's loss, optimiser and learning rate, fitted to a machine with a few slow cores.
 
-Keeps true: the model is a plain `LlamaForCausalLM` with tied embeddings; nothing here changes what it computes.
+Keeps true: nothing here changes what the network computes when it is used.
 Does not know: data, the clock.
 """
 
@@ -10,63 +10,27 @@ from functools import partial
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from torch.nn.functional import cross_entropy
+from transformers import OPTForCausalLM
 
-POSITIONS = 2048
-GUIDED = (1, 3)  # layers whose last head is shown where answers stand
-FIRST_PLAIN = 9  # the ids below are special tokens and markers
+from training.tokenizer import FIRST_PLAIN
 
-
-def build_model(vocab_size: int, hidden: int, layers: int, heads: int, inner: int) -> LlamaForCausalLM:
-    config = LlamaConfig(
-        vocab_size=vocab_size,
-        hidden_size=hidden,
-        intermediate_size=inner,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
-        max_position_embeddings=POSITIONS,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=3,
-        attn_implementation="sdpa",
-    )
-    return LlamaForCausalLM(config)
+GUIDED = {3: 4, 4: 2}  # layers, and how many of their heads are shown where answers stand
+FASTER = 2.5  # the rate of words against that of layers
+STORED = torch.float8_e4m3fn  # one byte a weight in the file; every loader of safetensors widens it
 
 
-def build_optimizer(model: LlamaForCausalLM, rate: float) -> torch.optim.Optimizer:
-    named = list(model.named_parameters())
-    decayed = [value for name, value in named if value.ndim == 2 and "embed" not in name]
-    others = [value for name, value in named if value.ndim != 2 or "embed" in name]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True)
-
-
-class HeadLoss(torch.autograd.Function):
-    """Cross-entropy of the output head with its gradients made at once, in the memory of the logits.
-
-    The logits are by far the largest tensor of so small a model; autograd would keep and copy them several times.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        logits = hidden @ head.t()
-        top = logits.logsumexp(1, keepdim=True)
-        losses = (top - logits.gather(1, targets[:, None])).squeeze(1)
-        gradient = logits.sub_(top).exp_()
-        gradient.scatter_add_(1, targets[:, None], gradient.new_full((len(targets), 1), -1.0))
-        gradient.mul_((weights / len(targets))[:, None])
-        ctx.save_for_backward(gradient @ head, gradient.t() @ hidden)
-        ctx.mark_non_differentiable(losses)
-        return (losses * weights).mean(), losses
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-        to_hidden, to_head = ctx.saved_tensors
-        return to_hidden * grads[0], to_head * grads[0], None, None
+def build_optimizer(model: OPTForCausalLM, rate: float) -> torch.optim.Optimizer:
+    """AdamW; what has to be learned from little, words and what is said of them, goes faster than the encoder's layers."""
+    layers = list(model.model.decoder.layers.parameters())
+    known = {id(value) for value in layers}
+    words = [value for value in model.parameters() if id(value) not in known]
+    groups: list[dict[str, Any]] = [
+        {"params": [value for value in layers if value.ndim == 2], "peak": rate, "weight_decay": 0.05},
+        {"params": [value for value in layers if value.ndim != 2], "peak": rate, "weight_decay": 0.0},
+        {"params": words, "peak": FASTER * rate, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
 def stutter(ids: torch.Tensor, weights: torch.Tensor, rate: float) -> torch.Tensor:
@@ -81,71 +45,75 @@ def stutter(ids: torch.Tensor, weights: torch.Tensor, rate: float) -> torch.Tens
     return torch.where(plain & (weights >= 1.0) & (torch.rand(ids.shape) < rate), earlier, ids)
 
 
-def pointing(model: LlamaForCausalLM, inputs: dict[int, torch.Tensor], points: torch.Tensor) -> torch.Tensor:
-    """How far the last head of each guided layer is from looking at the answer where the answer is to begin.
+def pointing(model: OPTForCausalLM, inputs: dict[int, torch.Tensor], points: torch.Tensor) -> torch.Tensor:
+    """How far the last heads of each guided layer are from looking at the answer where the answer is to begin.
 
     `inputs` are what these layers were given, `points` rows of (sequence, place that looks, place to look at). Only a
     few rows of the attention are needed, so they are computed again here instead of being taken from the layer.
     """
     rows, asking, wanted = points.unbind(1)
     length = int(asking.max()) + 1
-    width = model.config.hidden_size // model.config.num_attention_heads
     later = torch.arange(length)[None] > asking[:, None]
     total = torch.zeros(())
     for number, given in inputs.items():
-        layer = model.model.layers[number]
-        seen = layer.input_layernorm(given[:, :length])
-        cos, sin = model.model.rotary_emb(seen, torch.arange(length)[None])
-        query = seen[rows, asking] @ layer.self_attn.q_proj.weight[-width:].t()
-        key = seen @ layer.self_attn.k_proj.weight[-width:].t()
-        query = query * cos[0, asking] + _half_turned(query) * sin[0, asking]
-        key = key * cos + _half_turned(key) * sin
-        scores = (key[rows] @ query[:, :, None]).squeeze(2) / width**0.5
-        total = total + torch.nn.functional.cross_entropy(scores.masked_fill(later, float("-inf")), wanted)
-    return total
+        attention, heads = model.model.decoder.layers[number].self_attn, GUIDED[number]
+        size = heads * attention.head_dim
+        seen = given[:, :length]
+        query = seen[rows, asking] @ attention.q_proj.weight[-size:].t() + attention.q_proj.bias[-size:]
+        key = seen @ attention.k_proj.weight[-size:].t() + attention.k_proj.bias[-size:]
+        query = query.unflatten(1, (heads, -1))
+        key = key.unflatten(2, (heads, -1))
+        scores = torch.einsum("phd,plhd->phl", query, key[rows]) * attention.head_dim**-0.5
+        scores = scores.masked_fill(later[:, None], float("-inf"))
+        total = total + cross_entropy(scores.flatten(0, 1), wanted.repeat_interleave(heads))
+    return total / len(inputs)
 
 
-def _keep(inputs: dict[int, torch.Tensor], number: int, _: Any, given: tuple[Any, ...]) -> None:
-    inputs[number] = given[0]
-
-
-def _half_turned(values: torch.Tensor) -> torch.Tensor:
-    half = values.shape[-1] // 2
-    return torch.cat((-values[..., half:], values[..., :half]), -1)
+def _keep(inputs: dict[int, torch.Tensor], number: int, _: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    inputs[number] = given[0] if given else named["hidden_states"]
 
 
 def loss_of(
-    model: LlamaForCausalLM,
+    model: OPTForCausalLM,
     ids: torch.Tensor,
     weights: torch.Tensor,
     points: torch.Tensor,
     stuttering: float = 0.0,
     guidance: float = 0.0,
-) -> tuple[torch.Tensor, float, float, float]:
+) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss to minimise; then mean losses: on the pairs, on first tokens of answers if they weigh more, of pointing.
 
     Padding is on the right: causal attention needs no mask. Targets of a weight below one are sampled with it as their
     chance, so the head is computed for few of them.
     """
     seen = stutter(ids, weights, stuttering) if stuttering else ids
-    guided = GUIDED if guidance and len(points) else ()
     inputs: dict[int, torch.Tensor] = {}
-    hooks = [model.model.layers[number].register_forward_pre_hook(partial(_keep, inputs, number)) for number in guided]
+    hooks = [
+        model.model.decoder.layers[number].register_forward_pre_hook(partial(_keep, inputs, number), with_kwargs=True)
+        for number in (GUIDED if guidance and len(points) else ())
+    ]
     hidden = model.model(input_ids=seen, use_cache=False).last_hidden_state[:, :-1]
     for hook in hooks:
         hook.remove()
     targets, weights = ids[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
     chosen = ((weights >= 1.0) | (torch.rand_like(weights) < weights)).nonzero().squeeze(1)
-    picked = hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen)
-    weights = weights[chosen]
-    loss, losses = HeadLoss.apply(picked, model.lm_head.weight, targets[chosen], weights.clamp(min=1.0))
-    pointed = pointing(model, inputs, points) / len(guided) if guided else torch.zeros(())
-    first = losses[weights > 1.0].mean().nan_to_num().item()
-    return loss + guidance * pointed, losses[weights >= 1.0].mean().item(), first, pointed.item()
+    targets, weights = targets[chosen], weights[chosen]
+    logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen))
+    losses = cross_entropy(logits, targets, reduction="none")
+    loss = (losses * weights.clamp(min=1.0)).mean()
+    pointed = pointing(model, inputs, points) if inputs else torch.zeros(())
+    seen_losses = losses.detach()
+    first = weights > 1.0
+    return loss + guidance * pointed, {
+        "pairs": seen_losses[weights >= 1.0].mean().item(),
+        "first": seen_losses[first].mean().nan_to_num().item(),
+        "right": (logits.detach()[first].argmax(1) == targets[first]).float().mean().nan_to_num().item(),
+        "pointing": pointed.item(),
+    }
 
 
-def rate_at(share: float, peak: float, warm: float = 0.02) -> float:
+def rate_at(share: float, peak: float, warm: float = 0.03) -> float:
     """Linear warm-up, then down to zero at the end of the time."""
     if share < warm:
         return peak * share / warm
-    return peak * max(0.0, (1.0 - share) / (1.0 - warm)) ** 0.8
+    return peak * max(0.0, (1.0 - share) / (1.0 - warm))

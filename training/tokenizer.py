@@ -15,6 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>")
 MARKERS = ("<CON>", "</CON>", "<QUE>", "<ANS>", "</END>")
+FIRST_PLAIN = len(SPECIAL) + len(MARKERS)  # the ids below are special tokens and markers
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
