@@ -1,4 +1,4 @@
-"""The rooms of training/ that can be held to something without training: what they draw, weigh, point at and start from."""
+"""The rooms of training/ that can be held to something without training: what they draw, weigh and start from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.encoder import from_encoder
 from training.examples import ENOUGH, FIRST_WEIGHT, STAGES, Source, Stage
 from training.export import install
 from training.model import GUIDED, loss_of
-from training.passages import Example, Pair, plain_passages
+from training.passages import Example, Pair
 from training.start import FIND, head_start
 from training.tokenizer import train_tokenizer
 
@@ -96,7 +96,7 @@ def test_where_only_answers_are_learned_no_question_has_weight(source: Source, t
 
 
 def test_examples_in_a_row_are_what_is_asked_in_a_chain(source: Source, tokenizer: Tokenizer) -> None:
-    item = Example(TEXT, [*ITEM.pairs, *ITEM.pairs][: ENOUGH])
+    item = Example(TEXT, [*ITEM.pairs, *ITEM.pairs][:ENOUGH])
     ids, weights, points = source.encode([item, item], False, STAGES[-1])
     one = source.encode([item], False, STAGES[-1])
     assert ids == one[0] * 2
@@ -132,7 +132,8 @@ def test_pointing_is_the_attention_of_the_heads_that_are_guided(small: OPTForCau
     assert small.model.decoder.layers[3].self_attn.k_proj.weight.grad[-16:].abs().sum() > 0
 
 
-WORDS = [f"word{number}" for number in range(1000)]
+SYLLABLES = [consonant + vowel for consonant in "bdfglmnprstvzk" for vowel in "aeiou"]
+WORDS = [first + second for first in SYLLABLES[:32] for second in SYLLABLES[:32] if first != second]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def vocabulary() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT with weights by chance, but for a head of its first layer that looks one place back, as trained ones have."""
+    """A BERT with weights by chance, but for a head of its first layer that looks one place back."""
     folder = tmp_path_factory.mktemp("encoder")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "passage", "question", "answer", ".", *WORDS]
     theirs = Tokenizer(models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
@@ -179,9 +180,9 @@ def test_a_decoder_computes_the_layers_of_the_encoder_it_is_made_of(encoder: Pat
         torch.manual_seed(0)
         made = from_encoder(encoder, vocabulary, torch.ones(vocabulary.get_vocab_size()), 2, 320, 600).eval()
     theirs = BertModel.from_pretrained(encoder).eval()
-    ids = vocabulary.encode(" word7", add_special_tokens=False).ids
+    ids = vocabulary.encode(f" {WORDS[7]}", add_special_tokens=False).ids
     assert len(ids) == 1
-    number = Tokenizer.from_file(str(encoder / "tokenizer.json")).token_to_id("word7")
+    number = Tokenizer.from_file(str(encoder / "tokenizer.json")).token_to_id(WORDS[7])
     seen: list[torch.Tensor] = []
     made.model.decoder.project_out.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     with torch.inference_mode():
@@ -205,7 +206,7 @@ def test_from_the_start_heads_copy_and_look_near_the_words_of_a_question(encoder
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        shares = torch.full((vocabulary.get_vocab_size(),), 1e-4)
+        shares = torch.linspace(1e-3, 1e-5, vocabulary.get_vocab_size())
         model = from_encoder(encoder, vocabulary, shares, 4, 192, 256)
         head_start(model, [row()[0] for _ in range(24)], shares, vocabulary.token_to_id("<ANS>"))
     model.set_attn_implementation("eager")
@@ -222,7 +223,9 @@ def test_from_the_start_heads_copy_and_look_near_the_words_of_a_question(encoder
     assert near > 1.5 * chance
 
 
-def test_what_is_written_is_loaded_by_transformers_as_it_is(small: OPTForCausalLM, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_what_is_written_is_loaded_by_transformers_as_it_is(
+    small: OPTForCausalLM, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     install(small, tokenizer, folder)
     (folder / "README.md").write_text("by hand", encoding="utf-8")

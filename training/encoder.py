@@ -1,8 +1,8 @@
 """The tiny synthesizer's first weights: a small pretrained encoder made into a decoder of half the vocabulary's width.
 
-all-MiniLM-L6-v2 (Apache-2.0) knows words and how words of a question match those of a text. An OPT whose norms come after
-each block computes the same layers, but for three things: each token sees only those before it; the last layer, fitted to
-sentence embeddings, is left out; and words come from the tokenizer of this folder, at half the width.
+all-MiniLM-L6-v2 (Apache-2.0) knows words and how words of a question match those of a text. An OPT whose norms come
+after each block computes the same layers, but for three things: each token sees only those before it; the last layer,
+fitted to sentence embeddings, is left out; and words come from the tokenizer of this folder, at half the width.
 
 Keeps true: the result is a plain `OPTForCausalLM`.
 Does not know: data, training.
@@ -122,19 +122,24 @@ def _word(token: str, theirs: Tokenizer, table: torch.Tensor) -> torch.Tensor:
         return table[theirs.token_to_id(LIKE[token])]
     pieces = theirs.encode(token, add_special_tokens=False).ids
     known = [piece for piece in pieces if piece != theirs.token_to_id("[UNK]")]
-    word = table[known].mean(0) if known else table[1000:2000].mean(0) + 0.02 * torch.randn(table.shape[1])
+    word = table[known].mean(0) if known else table.mean(0) + 0.02 * torch.randn(table.shape[1])
     continued = theirs.token_to_id("##" + token.casefold())
     return word if continued is None else 0.7 * table[continued] + 0.3 * word
 
 
 def _told_apart(words: torch.Tensor, tokenizer: Tokenizer) -> torch.Tensor:
-    """The encoder folds case and drops spaces; tokens that differ in nothing else get directions that tell them apart."""
+    """The encoder folds case and drops spaces: tokens that differ in nothing else get directions of their own."""
     size = words.norm(dim=1).mean()
     ways = torch.nn.functional.normalize(torch.randn(4, words.shape[1]), dim=1) * 0.3 * size
     told = words + 0.1 * size * torch.nn.functional.normalize(torch.randn_like(words), dim=1)
     for number, token in enumerate(_texts(tokenizer)):
         bare = token.strip()
-        marks = (bare[:1].isupper(), len(bare) > 1 and bare.isupper(), bare[:1].isalnum() and token[:1] != " ", not bare)
+        marks = (
+            bare[:1].isupper(),
+            len(bare) > 1 and bare.isupper(),
+            bare[:1].isalnum() and token[:1] != " ",
+            not bare,
+        )
         for way, mark in zip(ways, marks, strict=True):
             if mark and number >= FIRST_PLAIN:
                 told[number] += way
@@ -153,5 +158,7 @@ def _layer(weights: Weights, prefix: str) -> Weights:
         "final_layer_norm": "output.LayerNorm",
     }
     return {
-        f"{ours}.{part}": weights[f"{prefix}{theirs}.{part}"] for ours, theirs in names.items() for part in ("weight", "bias")
+        f"{ours}.{part}": weights[f"{prefix}{theirs}.{part}"]
+        for ours, theirs in names.items()
+        for part in ("weight", "bias")
     }

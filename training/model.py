@@ -21,7 +21,7 @@ STORED = torch.float8_e4m3fn  # one byte a weight in the file; every loader of s
 
 
 def build_optimizer(model: OPTForCausalLM, rate: float) -> torch.optim.Optimizer:
-    """AdamW; what has to be learned from little, words and what is said of them, goes faster than the encoder's layers."""
+    """AdamW; words and what is said of them, which have most to learn, go faster than the encoder's layers."""
     layers = list(model.model.decoder.layers.parameters())
     known = {id(value) for value in layers}
     words = [value for value in model.parameters() if id(value) not in known]

@@ -1,7 +1,7 @@
 """A head start for copying and for looking things up: what some attention heads do before any training.
 
-Both take several steps of which none helps alone, so a network of this size finds them late or never (LOG.md). The heads
-are set by ridge regression, so that each reads off what the one before wrote:
+Both take several steps of which none helps alone, so a network of this size finds them late or never (LOG.md). The
+heads are set by ridge regression, so that each reads off what the one before wrote:
 
     layer 0   bring     each place gets a code of the token before it
     layer 1   find      a place looks for places that come after its own token, and brings what stands there
@@ -9,8 +9,9 @@ are set by ridge regression, so that each reads off what the one before wrote:
     layer 2   gather    at `<ANS>`: where the words of the question were located, on average
     layer 3   look up   at `<ANS>`: look near there, and bring what stands there
 
-What they write goes in directions in which the encoder says little. Positions get waves of many lengths in such directions,
-since those of the encoder can hardly be told apart when less than thirty tokens apart, and come again after 512.
+What they write goes in directions in which the encoder says little. Positions get waves of many lengths in such
+directions, since those of the encoder can hardly be told apart when less than thirty tokens apart, and come again after
+512.
 
 Keeps true: the network's form is untouched; all heads go on learning like any other weight.
 Does not know: which answers are right.
@@ -28,10 +29,13 @@ from transformers import OPTForCausalLM
 from training.tokenizer import FIRST_PLAIN
 
 FIND = 3  # heads that copy; each brings a third of a token's code
-WAVES, SHORTEST, LONGEST = 12, 16.0, 1600.0  # tokens
-LOUD, SURE, NEAR, RARE = 5.0, 7.0, 1.3, 1.6
-LOOK = 20.0
-LOUDER = 2.0
+WAVES, SHORTEST, LONGEST = 12, 16.0, 1600.0  # how many, and their lengths in tokens
+WRITTEN = 2.0  # how loud waves are written, against what the encoder says in an average direction
+# How sharply a head attends; in what is multiplied before the softmax.
+MATCH = 5.0  # to a token like its own
+NO_MATCH = 7.0  # to the first token instead, when there is none
+RECENT, RARE = 1.3, 1.6  # at `<ANS>`, to what is near, and to words by how rare they are
+LOOK = 20.0  # to where the question's words were located
 
 
 def head_start(model: OPTForCausalLM, rows: Sequence[list[int]], frequencies: torch.Tensor, answer: int) -> None:
@@ -50,9 +54,7 @@ def head_start(model: OPTForCausalLM, rows: Sequence[list[int]], frequencies: to
 
 
 class _HeadStart:
-    def __init__(
-        self, model: OPTForCausalLM, rows: list[torch.Tensor], frequencies: torch.Tensor, answer: int
-    ) -> None:
+    def __init__(self, model: OPTForCausalLM, rows: list[torch.Tensor], frequencies: torch.Tensor, answer: int) -> None:
         self.model, self.rows = model, rows
         self.decoder = model.model.decoder
         self.size = size = self.decoder.layers[0].self_attn.head_dim
@@ -73,7 +75,7 @@ class _HeadStart:
         quiet = self._quiet(size * (FIND + 1) + 6 * WAVES)
         widths = (size, size * FIND, 2 * WAVES, 2 * WAVES, 2 * WAVES)
         self.brought, self.found, self.place, self.located, self.asked = quiet.split(widths, dim=1)
-        self.place, self.located, self.asked = self.place * LOUDER, self.located * LOUDER, self.asked * LOUDER
+        self.place, self.located, self.asked = self.place * WRITTEN, self.located * WRITTEN, self.asked * WRITTEN
 
     def run(self) -> None:
         self._make_waves()
@@ -103,15 +105,18 @@ class _HeadStart:
         head = self._weakest(0, 1, but=back)[0]
         part, source = self._part(head), self._part(back)
         for projection in (layer.q_proj, layer.k_proj):
-            projection.weight[part], projection.bias[part] = projection.weight[source].clone(), projection.bias[source].clone()
+            projection.weight[part], projection.bias[part] = (
+                projection.weight[source].clone(),
+                projection.bias[source].clone(),
+            )
         self._fit(layer.v_proj, part, given, self._wide(self.names[self.tokens]))
         layer.out_proj.weight[:, part] = self.brought
 
     def _find(self) -> None:
         given, layer = self._inputs(1), self.decoder.layers[1].self_attn
-        ours, theirs = self._wide(self.names[self.tokens]) * LOUD, self._wide(self.names[self.before])
-        ours[:, -1] = SURE
-        theirs[self.begins, -1] = SURE  # who finds nothing looks at the first token
+        ours, theirs = self._wide(self.names[self.tokens]) * MATCH, self._wide(self.names[self.before])
+        ours[:, -1] = NO_MATCH
+        theirs[self.begins, -1] = NO_MATCH  # who finds nothing looks at the first token
         theirs[self.begins, :-1] = 0
         *finders, locator = self._weakest(1, FIND + 1)
         for number, head in enumerate((*finders, locator)):
@@ -134,7 +139,7 @@ class _HeadStart:
         head = self._weakest(2, 1)[0]
         part = self._part(head)
         waves = self.waves(self.places)
-        ours, theirs = self._wide(waves) * NEAR * self.answers[:, None], self._wide(waves)
+        ours, theirs = self._wide(waves) * RECENT * self.answers[:, None], self._wide(waves)
         ours[:, -1] = RARE * self.size**0.5 * self.answers
         theirs[:, -1] = 4 * self.rarity[self.tokens]
         self._fit(layer.q_proj, part, given, ours)

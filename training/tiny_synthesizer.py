@@ -50,7 +50,9 @@ def starting_model(args: argparse.Namespace, tokenizer: Tokenizer, source: Sourc
     return model
 
 
-def train(model: OPTForCausalLM, tokenizer: Tokenizer, source: Source, args: argparse.Namespace, seconds: float) -> None:
+def train(
+    model: OPTForCausalLM, tokenizer: Tokenizer, source: Source, args: argparse.Namespace, seconds: float
+) -> None:
     model.train()
     optimizer = build_optimizer(model, args.rate)
     began = saved = time.monotonic()
@@ -111,7 +113,10 @@ def main() -> None:
     source.rng = random.Random(args.seed)
     model = starting_model(args, tokenizer, source)
     sets = {name: [len(rows), sum(len(row.pairs) for row in rows)] for name, rows in source.sets.items()}
-    print(json.dumps({"parameters": model.num_parameters(), "raw texts": len(source.raw), "contexts, pairs": sets}), flush=True)
+    print(
+        json.dumps({"parameters": model.num_parameters(), "raw texts": len(source.raw), "contexts, pairs": sets}),
+        flush=True,
+    )
     train(model, tokenizer, source, args, args.minutes * 60 - (time.monotonic() - began))
     install(model, tokenizer, args.out)
 
