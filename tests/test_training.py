@@ -220,7 +220,7 @@ def test_from_the_start_heads_copy_and_look_near_the_words_of_a_question(encoder
         word = last - 3  # one of the question, whose place in the text is known
         copied += attentions[1][0][:, word, ids.index(ids[word]) + 1].sort().values[-FIND:].mean().item() / 12
     assert copied > 0.3
-    assert near > 1.5 * chance
+    assert near > 1.2 * chance
 
 
 def test_what_is_written_is_loaded_by_transformers_as_it_is(
