@@ -3,7 +3,7 @@
 Both take several steps of which none helps alone, so a network of this size finds them late or never (LOG.md). The
 heads are set by ridge regression, so that each reads off what the one before wrote:
 
-    layer 0   bring     each place gets a code of the token before it
+    layer 0   bring     each place gets two codes of the token before it: one of its own, one that like words share
     layer 1   find      a place looks for places that come after its own token, and brings what stands there
               locate    the same, but brings where they are
     layer 2   gather    at `<ANS>`: where the words of the question were located, on average
@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy, normalize
 from transformers import OPTForCausalLM
 
 from training.tokenizer import FIRST_PLAIN
@@ -69,11 +70,13 @@ class _HeadStart:
         centred = table - table.mean(0)
         scale, directions = torch.linalg.eigh(centred.t() @ centred / len(table))
         mixing, _ = torch.linalg.qr(torch.randn(len(scale), len(scale)))
-        white = centred @ (directions / (scale + 0.1 * scale.mean()).sqrt()) @ mixing
-        self.names = white[:, : size - 1]  # tells tokens apart; the last coordinate is for the way out
+        white = centred @ (directions / (scale + 0.01 * scale.mean()).sqrt()) @ mixing
+        # The last coordinate of a head is for those who find nothing.
+        self.exact = white[:, : size - 1]
+        self.alike = (centred @ (directions / (scale + 0.1 * scale.mean()).sqrt()) @ mixing)[:, size : 2 * size - 1]
         self.words = white[:, -size * FIND :]
-        quiet = self._quiet(size * (FIND + 1) + 6 * WAVES)
-        widths = (size, size * FIND, 2 * WAVES, 2 * WAVES, 2 * WAVES)
+        quiet = self._quiet(size * (FIND + 2) + 6 * WAVES)
+        widths = (2 * size, size * FIND, 2 * WAVES, 2 * WAVES, 2 * WAVES)
         self.brought, self.found, self.place, self.located, self.asked = quiet.split(widths, dim=1)
         self.place, self.located, self.asked = self.place * WRITTEN, self.located * WRITTEN, self.asked * WRITTEN
 
@@ -83,10 +86,21 @@ class _HeadStart:
         self._find()
         self._gather()
         self._look_up()
-        last = self._inputs(len(self.decoder.layers))
-        ends = torch.cat([row[1:] for row in self.rows])
-        states = torch.cat([part[:-1] for part in last.split([len(row) for row in self.rows])])
-        self.decoder.project_out.weight.copy_(_ridge(states, self.decoder.embed_tokens.weight[ends])[0])
+        self._speak()
+
+    def _speak(self) -> None:
+        """What the last layer says becomes the next token's embedding, no louder than it can be trusted."""
+        lengths = [len(row) for row in self.rows]
+        last = torch.cat([part[:-1] for part in self._inputs(len(self.decoder.layers)).split(lengths)])
+        following = torch.cat([row[1:] for row in self.rows])
+        table = self.decoder.embed_tokens.weight
+        half = len(last) // 2
+        weight, _ = _ridge(last[:half], table[following[:half]])
+        losses = {
+            loud: cross_entropy(last[half:] @ (weight.t() * loud) @ table.t(), following[half:]).item()
+            for loud in (0.01, 0.03, 0.1, 0.3, 1.0)
+        }
+        self.decoder.project_out.weight.copy_(weight * min(losses, key=losses.__getitem__))
 
     def waves(self, places: torch.Tensor) -> torch.Tensor:
         lengths = SHORTEST * (LONGEST / SHORTEST) ** (torch.arange(WAVES) / (WAVES - 1))
@@ -102,25 +116,26 @@ class _HeadStart:
     def _bring(self) -> None:
         given, layer = self._inputs(0), self.decoder.layers[0].self_attn
         back = self._looks_back(given)
-        head = self._weakest(0, 1, but=back)[0]
-        part, source = self._part(head), self._part(back)
-        for projection in (layer.q_proj, layer.k_proj):
-            projection.weight[part], projection.bias[part] = (
-                projection.weight[source].clone(),
-                projection.bias[source].clone(),
-            )
-        self._fit(layer.v_proj, part, given, self._wide(self.names[self.tokens]))
-        layer.out_proj.weight[:, part] = self.brought
+        source = self._part(back)
+        for number, (head, codes) in enumerate(
+            zip(self._weakest(0, 2, but=back), (self.exact, self.alike), strict=True)
+        ):
+            part = self._part(head)
+            for projection in (layer.q_proj, layer.k_proj):
+                projection.weight[part] = projection.weight[source].clone()
+                projection.bias[part] = projection.bias[source].clone()
+            self._fit(layer.v_proj, part, given, self._wide(codes[self.tokens]))
+            layer.out_proj.weight[:, part] = self.brought[:, number * self.size : (number + 1) * self.size]
 
     def _find(self) -> None:
         given, layer = self._inputs(1), self.decoder.layers[1].self_attn
-        ours, theirs = self._wide(self.names[self.tokens]) * MATCH, self._wide(self.names[self.before])
-        ours[:, -1] = NO_MATCH
-        theirs[self.begins, -1] = NO_MATCH  # who finds nothing looks at the first token
-        theirs[self.begins, :-1] = 0
         *finders, locator = self._weakest(1, FIND + 1)
         for number, head in enumerate((*finders, locator)):
-            part = self._part(head)
+            part, codes = self._part(head), self.alike if head == locator else self.exact
+            ours, theirs = self._wide(codes[self.tokens]) * MATCH, self._wide(codes[self.before])
+            ours[:, -1] = NO_MATCH
+            theirs[self.begins, -1] = NO_MATCH
+            theirs[self.begins, :-1] = 0
             self._fit(layer.q_proj, part, given, ours)
             self._fit(layer.k_proj, part, given, theirs)
             if head == locator:
@@ -193,7 +208,7 @@ class _HeadStart:
 
     @staticmethod
     def _projector(directions: torch.Tensor) -> torch.Tensor:
-        basis = torch.nn.functional.normalize(directions, dim=0)
+        basis = normalize(directions, dim=0)
         return basis @ basis.t()
 
     def _wide(self, values: torch.Tensor) -> torch.Tensor:
