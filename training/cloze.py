@@ -60,7 +60,8 @@ def scrambled(text: str, rng: random.Random) -> Example:
     for word in words:
         starts.append(len(context) + bool(context))
         context += (" " if context else "") + word
-    pairs, at = [], 0
+    pairs: list[Pair] = []
+    at = 0
     while at + 8 <= len(words) and len(pairs) < 4:
         first = at + rng.randrange(0, 6)
         middle = first + rng.randint(4, 9)

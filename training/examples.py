@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import torch
 from tokenizers import Tokenizer
 
+from hub_instructpt.collection import Record
 from training.asking import rough
 from training.cloze import cloze, scrambled
-from training.corpus import Record
 from training.passages import Example, Passage, example, passages, plain_passages, window
 
 # How often an example comes from each set: the square root of its size, times how well it suits (short factual

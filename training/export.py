@@ -27,12 +27,12 @@ def install(model: OPTForCausalLM, tokenizer: Tokenizer, folder: Path, stored: t
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
     c = model.config
-    kept = (
+    names = (
         "vocab_size", "hidden_size", "word_embed_proj_dim", "num_hidden_layers", "num_attention_heads", "ffn_dim",
         "max_position_embeddings", "do_layer_norm_before", "activation_function", "bos_token_id", "eos_token_id",
         "pad_token_id",
     )  # fmt: skip
-    config = {"architectures": ["OPTForCausalLM"], "model_type": "opt"} | {name: getattr(c, name) for name in kept}
+    config = {"architectures": ["OPTForCausalLM"], "model_type": "opt"} | {name: getattr(c, name) for name in names}
     config |= {"dropout": 0.0, "attention_dropout": 0.0, "tie_word_embeddings": True, "use_cache": True}
     # The file holds bytes, which nothing computes with: without a word here they would be taken as the type to use.
     config |= {"torch_dtype": "float32"}

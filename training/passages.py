@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from training.corpus import Record
+from hub_instructpt.collection import Record
 
 Measure = Callable[[list[str]], list[int]]  # the length in tokens of each text
 

@@ -46,7 +46,9 @@ def starting_model(args: argparse.Namespace, tokenizer: Tokenizer, source: Sourc
     frequencies = source.frequencies()
     encoder = args.encoder or packaged_encoder()
     model = from_encoder(encoder, tokenizer, frequencies, args.layers, args.narrow, POSITIONS)
-    head_start(model, source.answered(STAGES[1], 40), frequencies, tokenizer.token_to_id("<ANS>"))
+    answer = tokenizer.token_to_id("<ANS>")
+    assert answer is not None
+    head_start(model, source.answered(STAGES[1], 40), frequencies, answer)
     return model
 
 
