@@ -1,6 +1,6 @@
-"""Trains the bundled tiny synthesizer: a small decoder that turns a context into instruction-response pairs.
+"""Trains a tiny synthesizer: a small decoder that turns a context into instruction-response pairs.
 
-    python -m training.tiny_synthesizer --data DATA --out hub_instructpt/tiny_synthesizer --minutes 90 --seed 0
+    python -m training.tiny_synthesizer --data DATA --out OUT --minutes 90 --seed 0
 
 Keeps true: the schedule follows the clock, so a slow machine gives a less trained model, never an unfinished one; the
 output folder is replaced whole, by a rename, or not touched.
