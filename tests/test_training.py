@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from transformers import AutoModelForCausalLM, BertConfig, BertModel, OPTConfig,
 from hub_instructpt.engines.local import TINY_SYNTHESIZER
 from training.asking import rough
 from training.encoder import from_encoder
-from training.examples import ENOUGH, FIRST_WEIGHT, STAGES, Source, Stage
+from training.examples import ENOUGH, FIRST_WEIGHT, FURTHER, STAGES, Source, Stage
 from training.export import install
 from training.model import GUIDED, loss_of
 from training.passages import Example, Pair
@@ -105,7 +106,25 @@ def test_examples_in_a_row_are_what_is_asked_in_a_chain(source: Source, tokenize
     assert weights[-1] == 1.0, "here it is learned where to end"
 
 
-@pytest.mark.parametrize("stage", STAGES)
+def test_what_is_said_again_is_not_learned(source: Source, tokenizer: Tokenizer) -> None:
+    """With the tokens of no weight taken out, what is left to learn is the same as without echoes."""
+    said_again = 0
+    for _ in range(200):
+        ids, weights, points = source.encode([ITEM], False, replace(FURTHER[0], echo=0.7))
+        plain, plain_weights, _ = source.encode([ITEM], False, replace(FURTHER[0], echo=0.0))
+        said_again += len(ids) > len(plain)
+        learned, wanted = (
+            [token for token, weight in zip(row, given, strict=True) if weight >= 1]
+            for row, given in ((ids, weights), (plain, plain_weights))
+        )
+        assert learned == wanted
+        for asking, _ in points:
+            assert tokenizer.decode([ids[asking]]) == "<ANS>"
+            assert weights[asking + 1] == FIRST_WEIGHT
+    assert said_again > 150
+
+
+@pytest.mark.parametrize("stage", [*STAGES, *FURTHER])
 def test_a_batch_keeps_to_its_size_and_points_at_answers(source: Source, tokenizer: Tokenizer, stage: Stage) -> None:
     for ids, weights, points in islice(source.batches(stage, 256, 512), 6):
         assert ids.shape == weights.shape

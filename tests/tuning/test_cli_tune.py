@@ -25,6 +25,7 @@ from hub_instructpt.tuning.facts import TuningFacts
 from tests.cli_cases import cases
 from tests.conftest import environment, run_cli, topics, write_jsonl
 from tests.tuning.collections import write_collection
+from tests.tuning.tokenizers import bundled
 
 # Several starts of torch, which a busy machine takes its time for; and one worker makes what the tests look at.
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("tune")]
@@ -40,7 +41,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base") / "random-llama"
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=4096, hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=len(bundled()), hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, max_position_embeddings=512, bos_token_id=1, eos_token_id=2, rope_theta=5e5,
         tie_word_embeddings=True,
     )  # fmt: skip

@@ -18,6 +18,7 @@ from hub_instructpt.tuning.facts import BaseFacts, DataFacts, FileFacts, Machine
 from tests.conftest import run_cli, topics, write_jsonl
 from tests.doubles.plain_http import ask
 from tests.push_cases import client
+from tests.tuning.tokenizers import bundled
 
 pytestmark = pytest.mark.xdist_group("push")
 
@@ -31,7 +32,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tuned") / "synthesizer"
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=4096, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=len(bundled()), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
         num_key_value_heads=1, max_position_embeddings=1024, bos_token_id=1, eos_token_id=2, tie_word_embeddings=True,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
