@@ -114,14 +114,14 @@ class Source:
     def encode(self, items: list[Example], only_answers: bool, stage: Stage) -> Row:
         """Token ids, the weight of each as a target, and for each answer its first place and where it looks from."""
         asked, around = 0.0 if only_answers else 1.0, stage.context_weight
+        echo = stage.echo * asked  # of questions; a question that is not learned teaches nothing by being echoed
         ids: list[int] = []
         weights: list[float] = []
         points: list[tuple[int, int]] = []
 
         def add(text: str, first: float, others: float, echo: float = 0.0) -> list[tuple[int, int]]:
             code = self.tokenizer.encode(text, add_special_tokens=False)
-            again = self._echo(code.ids) if self.rng.random() < echo else []
-            cut = again.pop(0) if again else len(code.ids)
+            cut, again = self._echo(code.ids) if self.rng.random() < echo else (len(code.ids), [])
             ids.extend([*code.ids[:cut], *again, *code.ids[cut:]])
             weights.extend([first, *[others] * (cut - 1), *[0.0] * len(again), *[others] * (len(code.ids) - cut)])
             return list(code.offsets)
@@ -130,31 +130,30 @@ class Source:
             at = len(ids)
             begins = [begin for begin, _ in add(f"<s> <CON> {item.context} </CON>\n\n", around, around)]
             for i, pair in enumerate(item.pairs):
-                if i and asked and self.rng.random() < stage.echo:
+                if i and self.rng.random() < echo:
                     before = item.pairs[self.rng.randrange(i)]
                     for _ in range(self.rng.choice((1, 1, 2))):
                         add(f"\n\n<QUE> {before.question} <ANS> {before.answer} </END>", 0.0, 0.0)
-                add(("\n\n" if i else "") + f"<QUE> {pair.question} <ANS>", asked, asked, stage.echo * bool(asked))
+                add(("\n\n" if i else "") + f"<QUE> {pair.question} <ANS>", asked, asked, echo)
                 points.append((len(ids) - 1, at + bisect_right(begins, pair.start + len("<s> <CON> ")) - 1))
                 add(f" {pair.answer} </END>", FIRST_WEIGHT, 1.0, stage.echo)
             end = asked if len(item.pairs) >= ENOUGH else 0.0
             add("</s>", end, end)
         return ids, weights, points
 
-    def _echo(self, ids: list[int]) -> list[int]:
-        """Where to stop in ids, and the tokens that came last there, again and again; nothing where ids are too few.
+    def _echo(self, ids: list[int]) -> tuple[int, list[int]]:
+        """Where to stop in ids, and the last of the tokens there, again and again; none where ids are too few.
 
         A model that copies well copies itself, in loops. So it is shown loops, learns none of them, but how to go on.
         """
         plain = [at for at in range(2, len(ids)) if min(ids[at - 2 : at]) >= FIRST_PLAIN]
         if not plain:
-            return []
+            return len(ids), []
         cut = self.rng.choice(plain)
-        size = self.rng.randint(1, 6)
-        said = ids[max(0, cut - size) : cut]
+        said = ids[max(0, cut - self.rng.randint(1, 6)) : cut]
         while said[0] < FIRST_PLAIN:
             said = said[1:]
-        return [cut, *said * self.rng.randint(1, 3)]
+        return cut, said * self.rng.randint(1, 3)
 
     def batches(self, stage: Stage, tokens: int, longest: int) -> Iterator[tuple[torch.Tensor, ...]]:
         """Batches of `tokens` tokens with the padding: ids, weights as targets, where to look (row, from, to)."""

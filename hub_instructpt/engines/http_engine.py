@@ -11,6 +11,7 @@ Does not know pairs or rows, or any one kind of server.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -36,7 +37,7 @@ START_IN_FLIGHT, MOST_IN_FLIGHT = 32, 1024
 T = TypeVar("T")
 
 
-class HTTPEngine:
+class HTTPEngine(ABC):
     """Client of one server.
 
     Args:
@@ -146,13 +147,13 @@ class HTTPEngine:
     def _open_transport(self) -> Transport:
         return Transport(timeout_seconds=self._timeout, headers=self._headers)
 
+    @abstractmethod
     async def _recognise(self, first: Introduction, given: Given) -> Dialect:
         """Find out by asking what is behind the address.
 
         Raises:
             EngineUnavailable, NotAnEngine, SettingsError: as `Engine.connect` says.
         """
-        raise NotImplementedError
 
     async def complete(self, prompt: str, sampling: SamplingParams) -> Completion:
         dialect = await self._connected()
