@@ -25,10 +25,11 @@ from benchmarks.simulator.driving import options_of, simulating, stats
 from hub_instructpt import Augment
 from hub_instructpt.engines import Fleet
 from hub_instructpt.engines.retries import RetryPolicy
+from hub_instructpt.journal import believed
 from hub_instructpt.records import Completion, SamplingParams
 from hub_instructpt.runs.manifest import Manifest
 from tests.conftest import environment, run_cli, topics, write_jsonl
-from tests.doubles.plain_http import ask
+from tests.doubles.plain_http import ask, wait_until_idle
 from tests.doubles.process import Double, running
 
 DOUBLE = "tests.doubles.tgi"
@@ -93,6 +94,14 @@ def generated(*urls: str) -> int:
 
 def shards(out: Path) -> list[bytes]:
     return [(out / shard.path).read_bytes() for shard in Manifest.load(out).shards]
+
+
+def written(out: Path) -> int:
+    """Answers that survived: rows of sealed shards, and whole lines in the journals of the others."""
+    sealed = {shard.index: shard.num_source_rows for shard in Manifest.load(out).shards}
+    journals = [path for path in out.glob("journal/*.jsonl") if int(path.stem.rpartition("-")[2]) not in sealed]
+    lines = (line for path in journals for line in path.read_bytes().splitlines(keepends=True))
+    return sum(sealed.values()) + sum(believed(line) is not None for line in lines)
 
 
 @pytest.fixture(scope="module")
@@ -175,10 +184,15 @@ def test_a_client_that_is_killed_goes_on_with_its_fleet_and_asks_for_nothing_twi
     wait_until(lambda: generated(*fleet) > 100)
     process.kill()
     process.communicate()
+    for url in fleet:
+        wait_until_idle(url)
+        ask(url, "/_double/reset", {})
+    kept = written(out)
+    assert kept > 20  # a disk that is slow to commit may have lost many, but not all
     done = run_cli(*command(path, out, *fleet[:2]))  # and with fewer servers
     assert done.returncode == 0, done.stderr
     assert shards(out) == expected(path)
-    assert generated(*fleet) <= 240 + 2 * 12  # what was in flight, and as much that was answered and not yet written
+    assert generated(*fleet) == 240 - kept
 
 
 def test_one_that_is_always_full_keeps_nobody_from_working(
@@ -272,17 +286,20 @@ def test_map_takes_a_fleet_and_a_file_of_engines(fleet: list[str], tmp_path: Pat
 
 
 def test_a_server_that_queues_is_given_as_many_as_make_it_faster_and_concurrency_fixes_that(tmp_path: Path) -> None:
-    """A simulated server with 8 places that refuses nothing: 32 to begin with are too many, and 4 too few."""
+    """A simulated server with 96 places that refuses nothing: 32, to begin with, are too few, and 4 much too few.
+
+    It is slow enough that the client has time to spare, or else it would be the client that is measured.
+    """
     corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": f"[doc {i}] {row['text']}"}
                                                      for i, row in enumerate(topics(60, 100) * 10)])  # fmt: skip
-    options = options_of("--kind", "openai", "--batch", "96", "--faster", "20", "--mean-tokens", "30")
+    options = options_of("--kind", "openai", "--batch", "96", "--faster", "4", "--mean-tokens", "30")
     most = {}
     for name, more in (("found", {}), ("fixed", {"concurrency": 4, "limit": 60})):
         with simulating(options) as (url,):
             done = run_cli(*command(corpus, tmp_path / name, url, **more))
             assert done.returncode == 0, done.stderr
             most[name] = stats(url)["most_in_flight"]
-    assert 64 <= most["found"] <= 256
+    assert 48 <= most["found"] <= 256
     assert most["fixed"] == 4
 
 
