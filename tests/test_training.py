@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, BertConfig, BertModel, OPTConfig,
 from hub_instructpt.engines.local import TINY_SYNTHESIZER
 from training.asking import rough
 from training.encoder import from_encoder
-from training.examples import ENOUGH, FIRST_WEIGHT, FURTHER, STAGES, Source, Stage
+from training.examples import COPIED, FIRST_WEIGHT, FOUND, FURTHER, STAGES, Source, Stage
 from training.export import install
 from training.model import GUIDED, loss_of
 from training.passages import Example, Pair
@@ -82,9 +82,11 @@ def test_a_row_is_the_wire_format_and_its_places_are_those_of_the_answers(source
     )
     assert ids == tokenizer.encode(whole, add_special_tokens=False).ids
     assert len(weights) == len(ids)
-    assert {weight for weight in weights if weight < 1} == {STAGES[-1].context_weight, 0.0}
-    assert weights[-1] == 0.0, "two pairs are no reason to learn to end"
-    for (asking, answer), pair in zip(points, ITEM.pairs, strict=True):
+    assert {weight for weight in weights if weight < 1} == {STAGES[-1].context_weight}
+    assert weights[-1] == 1.0, "here it is learned where to end"
+    assert source.encode([replace(ITEM, pairs=ITEM.pairs[:1])], False, STAGES[-1])[1][-1] == 0.0, "here it is not"
+    found = [point for point in points if point[2] == FOUND]
+    for (asking, answer, _), pair in zip(found, ITEM.pairs, strict=True):
         assert tokenizer.decode([ids[asking]]) == "<ANS>"
         assert pair.answer.startswith(tokenizer.decode([ids[answer]]).strip())
 
@@ -97,31 +99,22 @@ def test_where_only_answers_are_learned_no_question_has_weight(source: Source, t
 
 
 def test_examples_in_a_row_are_what_is_asked_in_a_chain(source: Source, tokenizer: Tokenizer) -> None:
-    item = Example(TEXT, [*ITEM.pairs, *ITEM.pairs][:ENOUGH])
-    ids, weights, points = source.encode([item, item], False, STAGES[-1])
-    one = source.encode([item], False, STAGES[-1])
+    ids, weights, points = source.encode([ITEM, ITEM], False, STAGES[-1])
+    one = source.encode([ITEM], False, STAGES[-1])
     assert ids == one[0] * 2
     assert weights == one[1] * 2
-    assert points == one[2] + [(a + len(one[0]), b + len(one[0])) for a, b in one[2]]
-    assert weights[-1] == 1.0, "here it is learned where to end"
+    assert points == one[2] + [(a + len(one[0]), b + len(one[0]), kind) for a, b, kind in one[2]]
 
 
-def test_what_is_said_again_is_not_learned(source: Source, tokenizer: Tokenizer) -> None:
-    """With the tokens of no weight taken out, what is left to learn is the same as without echoes."""
-    said_again = 0
-    for _ in range(200):
-        ids, weights, points = source.encode([ITEM], False, replace(FURTHER[0], echo=0.7))
-        plain, plain_weights, _ = source.encode([ITEM], False, replace(FURTHER[0], echo=0.0))
-        said_again += len(ids) > len(plain)
-        learned, wanted = (
-            [token for token, weight in zip(row, given, strict=True) if weight >= 1]
-            for row, given in ((ids, weights), (plain, plain_weights))
-        )
-        assert learned == wanted
-        for asking, _ in points:
-            assert tokenizer.decode([ids[asking]]) == "<ANS>"
-            assert weights[asking + 1] == FIRST_WEIGHT
-    assert said_again > 150
+def test_what_a_plain_question_copies_is_pointed_at_where_it_stands(source: Source, tokenizer: Tokenizer) -> None:
+    pair = Pair("The Marble Creek Library opened in what year and holds 42,000 books?", "1907", TEXT.find("1907"))
+    ids, _, points = source.encode([Example(TEXT, [pair])], False, STAGES[-1])
+    copied = [(asking, place) for asking, place, kind in points if kind == COPIED]
+    assert all(ids[asking + 1] == ids[place] for asking, place in copied)
+    said = tokenizer.decode([ids[asking + 1] for asking, _ in copied])
+    assert said.split()[:6] == ["The", "Marble", "Creek", "Library", "opened", "in"]
+    assert "and holds 42,000 books" in said
+    assert "what" not in said
 
 
 @pytest.mark.parametrize("stage", [*STAGES, *FURTHER])
@@ -130,23 +123,27 @@ def test_a_batch_keeps_to_its_size_and_points_at_answers(source: Source, tokeniz
         assert ids.shape == weights.shape
         assert ids.numel() <= 256 or len(ids) == 1
         assert len(points) >= len(ids)
-        for row, asking, answer in points.tolist():
-            assert tokenizer.decode([int(ids[row, asking])]) == "<ANS>"
-            said, there = (tokenizer.decode([int(ids[row, at])]).strip() for at in (asking + 1, answer))
-            assert said.startswith(there) or there.startswith(said)
+        for row, asking, place, kind in points.tolist():
+            assert (tokenizer.decode([int(ids[row, asking])]) == "<ANS>") == (kind == FOUND)
+            said, there = (tokenizer.decode([int(ids[row, at])]).strip() for at in (asking + 1, place))
+            assert said == there if kind == COPIED else said.startswith(there) or there.startswith(said)
 
 
 def test_pointing_is_the_attention_of_the_heads_that_are_guided(small: OPTForCausalLM) -> None:
     ids, weights = torch.randint(9, 4096, (2, 40)), torch.ones((2, 40))
-    points = torch.tensor([(0, 30, 4), (1, 39, 17), (1, 12, 2)])
+    points = torch.tensor([(0, 30, 4, FOUND), (1, 39, 17, FOUND), (1, 12, 2, COPIED)])
     loss, losses = loss_of(small, ids, weights, points, guidance=1.0)
     small.set_attn_implementation("eager")
     attentions = small(ids, output_attentions=True).attentions
-    wanted = [
-        sum(-attentions[layer][row, -heads:, at, to].log().sum().item() for row, at, to in points.tolist()) / heads / 3
-        for layer, heads in GUIDED.items()
-    ]
-    assert losses["pointing"] == pytest.approx(sum(wanted) / len(wanted), rel=1e-4)
+    for name, kind in (("finding", FOUND), ("copying", COPIED)):
+        places = [point for point in points.tolist() if point[3] == kind]
+        wanted = [
+            -torch.stack([attentions[layer][row, heads, at, to].log().mean() for row, at, to, _ in places])
+            .mean()
+            .item()
+            for layer, heads in GUIDED[kind].items()
+        ]
+        assert losses[name] == pytest.approx(sum(wanted) / len(wanted), rel=1e-4)
     loss.backward()
     assert small.model.decoder.layers[3].self_attn.k_proj.weight.grad[-16:].abs().sum() > 0
 

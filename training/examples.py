@@ -11,6 +11,8 @@ import random
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from functools import partial
 
 import torch
 from tokenizers import Tokenizer
@@ -18,15 +20,17 @@ from tokenizers import Tokenizer
 from hub_instructpt.collection import Record
 from training.asking import rough
 from training.cloze import cloze, scrambled
-from training.passages import Example, Passage, example, passages, plain_passages, window
-from training.tokenizer import FIRST_PLAIN
+from training.passages import Example, Passage, example, passages, plain_passages, sentence_spans, window
+from training.plain import Asker, people
 
 # How often an example comes from each set: the square root of its size, times how well it suits (short factual
 # questions first; QED's questions are lower-case search queries, those of QuAC and CoQA parts of a talk).
 SUITS = {"squad": 2.0, "QED": 0.5, "COVID_QA": 0.5, "NarrativeQA": 0.7, "Quac": 0.5, "CoQA": 0.7, "HotpotQA": 0.7}
-ENOUGH = 3  # pairs on a text, from which on it is learned where to end
+ENOUGH = 2  # pairs on a text, from which on it is learned where to end
 
-Row = tuple[list[int], list[float], list[tuple[int, int]]]  # ids, weights, (from, to) for each answer
+Point = tuple[int, int, int]  # a place, where it ought to look for the next token, and whether that is COPIED or FOUND
+Row = tuple[list[int], list[float], list[Point]]  # ids, weights, points
+FOUND, COPIED = 0, 1
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,9 @@ class Stage:
     scrambled: float = 0.0  # the share of scrambled texts
     cloze: float = 0.0  # the share of raw texts with cloze pairs
     rough: float = 0.0  # the share of raw texts with rough questions, of which only the answers are learned
+    plain: float = 0.0  # the share of raw texts with plain questions
     answers: float = 0.0  # of real examples, the share of which only the answers are learned, in no order
     in_a_row: float = 0.0  # of the others, the share that come as two examples of one set
-    echo: float = 0.0  # the share of questions, answers and pairs after which something said is said again
     dropout: float = 0.0
 
 
@@ -51,10 +55,10 @@ STAGES = (
     Stage(0.65, (96, 280), 0.1, rough=0.2, answers=0.4, dropout=0.05),
     Stage(1.01, (96, 400), 0.05, rough=0.08, answers=0.35, in_a_row=0.1, dropout=0.1),
 )
-# For a run that goes on from a trained model.
+# For a run that goes on from a trained model: it asks plainly, and goes on learning from people how to answer.
 FURTHER = (
-    Stage(0.50, (96, 280), 0.1, rough=0.05, answers=0.25, echo=0.4, dropout=0.05),
-    Stage(1.01, (96, 400), 0.05, rough=0.05, answers=0.25, in_a_row=0.1, echo=0.4, dropout=0.1),
+    Stage(0.50, (48, 280), 0.05, plain=0.5, rough=0.05, answers=1.0, dropout=0.05),
+    Stage(1.01, (48, 400), 0.05, plain=0.5, rough=0.05, answers=1.0, in_a_row=0.25, dropout=0.1),
 )
 FIRST_WEIGHT = 3.0  # of an answer's first token, against 1 for the others
 
@@ -67,6 +71,7 @@ class Source:
             return [len(code.ids) for code in tokenizer.encode_batch(parts, add_special_tokens=False)]
 
         self.raw = plain_passages(texts, measure)
+        self.asker = Asker(people(records))
         self.sets = {name: passages(rows, measure) for name, rows in records.items()}
         self.decks: dict[str, list[Passage]] = {}
         self.weights = {name: SUITS.get(name, 1.0) * math.sqrt(len(rows)) for name, rows in self.sets.items()}
@@ -102,6 +107,9 @@ class Source:
                 text = window(self._deal("raw", self.raw), budget, self.rng).context
                 return [make(text, self.rng)], make is rough
             chance -= share
+        if chance < stage.plain:
+            count = self.rng.choice((2, 3)) if self.rng.random() < stage.in_a_row else 1
+            return [self._plainly(budget // count) for _ in range(count)], False
         name = self.rng.choices(list(self.weights), list(self.weights.values()))[0]
         group = self.sets[name]
         if self.rng.random() < stage.answers:
@@ -111,52 +119,49 @@ class Source:
         count = 2 if self.rng.random() < stage.in_a_row else 1
         return [window(self._deal(name, group), budget, self.rng) for _ in range(count)], False
 
+    def _plainly(self, budget: int) -> Example:
+        """A part of a raw text with plain questions; with none where luck is bad."""
+        for _ in range(20):
+            text = window(self._deal("raw", self.raw), budget, self.rng).context
+            item = self.asker.ask(text, self.rng)
+            if len(item.pairs) >= ENOUGH:
+                return item
+        return Example(text, [])
+
     def encode(self, items: list[Example], only_answers: bool, stage: Stage) -> Row:
-        """Token ids, the weight of each as a target, and for each answer its first place and where it looks from."""
+        """Token ids, the weight of each as a target, and where the heads that find and copy ought to look."""
         asked, around = 0.0 if only_answers else 1.0, stage.context_weight
-        echo = stage.echo * asked  # of questions; a question that is not learned teaches nothing by being echoed
         ids: list[int] = []
         weights: list[float] = []
-        points: list[tuple[int, int]] = []
+        points: list[Point] = []
 
-        def add(text: str, first: float, others: float, echo: float = 0.0) -> list[tuple[int, int]]:
+        def add(text: str, first: float, others: float) -> list[int]:
             code = self.tokenizer.encode(text, add_special_tokens=False)
-            cut, again = self._echo(code.ids) if self.rng.random() < echo else (len(code.ids), [])
-            ids.extend([*code.ids[:cut], *again, *code.ids[cut:]])
-            weights.extend([first, *[others] * (cut - 1), *[0.0] * len(again), *[others] * (len(code.ids) - cut)])
-            return list(code.offsets)
+            ids.extend(code.ids)
+            weights.extend([first, *[others] * (len(code.ids) - 1)])
+            return [begin for begin, _ in code.offsets]
 
         for item in items:
             at = len(ids)
-            begins = [begin for begin, _ in add(f"<s> <CON> {item.context} </CON>\n\n", around, around)]
+            begins = add(f"<s> <CON> {item.context} </CON>\n\n", around, around)
+            place = partial(_place, at, begins)
+            spans = sentence_spans(item.context) if asked else []
             for i, pair in enumerate(item.pairs):
-                if i and self.rng.random() < echo:
-                    before = item.pairs[self.rng.randrange(i)]
-                    for _ in range(self.rng.choice((1, 1, 2))):
-                        add(f"\n\n<QUE> {before.question} <ANS> {before.answer} </END>", 0.0, 0.0)
-                add(("\n\n" if i else "") + f"<QUE> {pair.question} <ANS>", asked, asked, echo)
-                points.append((len(ids) - 1, at + bisect_right(begins, pair.start + len("<s> <CON> ")) - 1))
-                add(f" {pair.answer} </END>", FIRST_WEIGHT, 1.0, stage.echo)
-            end = asked if len(item.pairs) >= ENOUGH else 0.0
-            add("</s>", end, end)
+                question = len(ids) + (2 if i else 0)
+                add(("\n\n" if i else "") + f"<QUE> {pair.question} <ANS>", asked, asked)
+                for begin, end in spans:
+                    if begin <= pair.start < end:
+                        points += _copied(ids, range(place(begin), place(end - 1) + 1), question)
+                answer, there = len(ids), place(pair.start)
+                add(f" {pair.answer} </END>", FIRST_WEIGHT, 1.0)
+                points.append((answer - 1, there, FOUND))
+                points += _continued(ids, answer, there)
+            ending = asked if len(item.pairs) >= ENOUGH else 0.0
+            add("</s>", ending, ending)
         return ids, weights, points
 
-    def _echo(self, ids: list[int]) -> tuple[int, list[int]]:
-        """Where to stop in ids, and the last of the tokens there, again and again; none where ids are too few.
-
-        A model that copies well copies itself, in loops. So it is shown loops, learns none of them, but how to go on.
-        """
-        plain = [at for at in range(2, len(ids)) if min(ids[at - 2 : at]) >= FIRST_PLAIN]
-        if not plain:
-            return len(ids), []
-        cut = self.rng.choice(plain)
-        said = ids[max(0, cut - self.rng.randint(1, 6)) : cut]
-        while said[0] < FIRST_PLAIN:
-            said = said[1:]
-        return cut, said * self.rng.randint(1, 3)
-
     def batches(self, stage: Stage, tokens: int, longest: int) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Batches of `tokens` tokens with the padding: ids, weights as targets, where to look (row, from, to)."""
+        """Batches of `tokens` tokens with the padding: ids, weights as targets, where to look (row, from, to, kind)."""
         pool: list[Row] = []
         while sum(len(row[0]) for row in pool) < 32 * tokens:
             items, only_answers = self.draw(stage)
@@ -178,5 +183,28 @@ class Source:
             for i, (row_ids, row_weights, _) in enumerate(group):
                 ids[i, : len(row_ids)] = torch.tensor(row_ids)
                 weights[i, : len(row_ids)] = torch.tensor(row_weights)
-            points = [(i, begin, end) for i, row in enumerate(group) for begin, end in row[2]]
-            yield ids, weights, torch.tensor(points).reshape(-1, 3)
+            points = [(i, *point) for i, row in enumerate(group) for point in row[2]]
+            yield ids, weights, torch.tensor(points).reshape(-1, 4)
+
+
+def _place(at: int, begins: list[int], start: int) -> int:
+    """The token at a character of the context; `begins` holds the first characters of the tokens from `at` on."""
+    return at + bisect_right(begins, start + len("<s> <CON> ")) - 1
+
+
+def _copied(ids: list[int], sentence: range, question: int) -> Iterator[Point]:
+    """Where in the sentence the tokens of the question at the end of ids come from."""
+    matcher = SequenceMatcher(None, ids[sentence.start : sentence.stop], ids[question:], autojunk=False)
+    for block in matcher.get_matching_blocks():
+        if block.size > 1:
+            for k in range(block.size):
+                yield question + block.b + k - 1, sentence.start + block.a + k, COPIED
+
+
+def _continued(ids: list[int], answer: int, there: int) -> Iterator[Point]:
+    """Where the tokens of the answer at the end of ids come from, but for the first."""
+    for k in range(len(ids) - answer):
+        if ids[answer + k] != ids[there + k]:
+            return
+        if k:
+            yield answer + k - 1, there + k, COPIED

@@ -15,7 +15,9 @@ from transformers import OPTForCausalLM
 
 from training.tokenizer import FIRST_PLAIN
 
-GUIDED = {3: 4, 4: 2}  # layers, and how many of their heads are shown where answers stand
+# Heads that are shown where to look, by layer: for what answers, and for what is copied.
+GUIDED = ({3: slice(8, 12), 4: slice(10, 12)}, {3: slice(6, 8), 4: slice(8, 10)})
+SHOWN = 240  # places of a batch that are shown where what they copy stands
 FASTER = 2.5  # the rate of words against that of layers
 STORED = torch.float8_e4m3fn  # one byte a weight in the file; every loader of safetensors widens it
 
@@ -45,28 +47,31 @@ def stutter(ids: torch.Tensor, weights: torch.Tensor, rate: float) -> torch.Tens
     return torch.where(plain & (weights >= 1.0) & (torch.rand(ids.shape) < rate), earlier, ids)
 
 
-def pointing(model: OPTForCausalLM, inputs: dict[int, torch.Tensor], points: torch.Tensor) -> torch.Tensor:
-    """How far the last heads of each guided layer are from looking at the answer where the answer is to begin.
+def pointing(
+    model: OPTForCausalLM, inputs: dict[int, torch.Tensor], points: torch.Tensor, guided: dict[int, slice]
+) -> torch.Tensor:
+    """How far some heads are from looking where the next token stands.
 
-    `inputs` are what these layers were given, `points` rows of (sequence, place that looks, place to look at). Only a
-    few rows of the attention are needed, so they are computed again here instead of being taken from the layer.
+    `inputs` are what the layers were given, `points` rows of (sequence, place that looks, place to look at). Only a few
+    rows of the attention are needed, so they are computed again here instead of being taken from the layer.
     """
     rows, asking, wanted = points.unbind(1)
     length = int(asking.max()) + 1
     later = torch.arange(length)[None] > asking[:, None]
     total = torch.zeros(())
-    for number, given in inputs.items():
-        attention, heads = model.model.decoder.layers[number].self_attn, GUIDED[number]
-        size = heads * attention.head_dim
+    for number, heads in guided.items():
+        attention, given = model.model.decoder.layers[number].self_attn, inputs[number]
+        count, size = heads.stop - heads.start, attention.head_dim
+        part = slice(heads.start * size, heads.stop * size)
         seen = given[:, :length]
-        query = seen[rows, asking] @ attention.q_proj.weight[-size:].t() + attention.q_proj.bias[-size:]
-        key = seen @ attention.k_proj.weight[-size:].t() + attention.k_proj.bias[-size:]
-        query = query.unflatten(1, (heads, -1))
-        key = key.unflatten(2, (heads, -1))
-        scores = torch.einsum("phd,plhd->phl", query, key[rows]) * attention.head_dim**-0.5
+        query = seen[rows, asking] @ attention.q_proj.weight[part].t() + attention.q_proj.bias[part]
+        key = seen @ attention.k_proj.weight[part].t() + attention.k_proj.bias[part]
+        query = query.unflatten(1, (count, -1))
+        key = key.unflatten(2, (count, -1))
+        scores = torch.einsum("phd,plhd->phl", query, key[rows]) * size**-0.5
         scores = scores.masked_fill(later[:, None], float("-inf"))
-        total = total + cross_entropy(scores.flatten(0, 1), wanted.repeat_interleave(heads))
-    return total / len(inputs)
+        total = total + cross_entropy(scores.flatten(0, 1), wanted.repeat_interleave(count))
+    return total / len(guided)
 
 
 def _keep(inputs: dict[int, torch.Tensor], number: int, _: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -90,7 +95,7 @@ def loss_of(
     inputs: dict[int, torch.Tensor] = {}
     hooks = [
         model.model.decoder.layers[number].register_forward_pre_hook(partial(_keep, inputs, number), with_kwargs=True)
-        for number in (GUIDED if guidance and len(points) else ())
+        for number in (GUIDED[0] if guidance and len(points) else ())
     ]
     hidden = model.model(input_ids=seen, use_cache=False).last_hidden_state[:, :-1]
     for hook in hooks:
@@ -101,14 +106,19 @@ def loss_of(
     logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen))
     losses = cross_entropy(logits, targets, reduction="none")
     loss = (losses * weights.clamp(min=1.0)).mean()
-    pointed = pointing(model, inputs, points) if inputs else torch.zeros(())
+    pointed = [torch.zeros(())] * len(GUIDED)
+    for kind, guided in enumerate(GUIDED):
+        some = points[points[:, 3] == kind, :3]
+        if inputs and len(some):
+            pointed[kind] = pointing(model, inputs, some[torch.randperm(len(some))[:SHOWN]], guided)
     seen_losses = losses.detach()
     first = weights > 1.0
-    return loss + guidance * pointed, {
+    return loss + guidance * sum(pointed), {
         "pairs": seen_losses[weights >= 1.0].mean().item(),
         "first": seen_losses[first].mean().nan_to_num().item(),
         "right": (logits.detach()[first].argmax(1) == targets[first]).float().mean().nan_to_num().item(),
-        "pointing": pointed.item(),
+        "finding": pointed[0].item(),
+        "copying": pointed[1].item(),
     }
 
 
