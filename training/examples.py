@@ -45,7 +45,7 @@ class Stage:
     rough: float = 0.0  # the share of raw texts with rough questions, of which only the answers are learned
     plain: float = 0.0  # the share of raw texts with plain questions
     answers: float = 0.0  # of real examples, the share of which only the answers are learned, in no order
-    in_a_row: float = 0.0  # of the others, the share that come as two examples of one set
+    in_a_row: float = 0.0  # of the others, the share that come as two examples of one set, or several plain ones
     dropout: float = 0.0
 
 
