@@ -28,6 +28,8 @@ PERSONS = _words("""
     maiden witch fisherman soldier farmer servant child children emperor president doctor captain merchant youth lady
     lord uncle aunt tailor miller shepherd hunter stranger beggar fairy ogre author engineer teacher
 """)
+BEFORE_WHOM, BEFORE_PLACES = _words("by to with for from of"), _words("in at near")
+EMPTY = _words("There It Here This What")  # subjects that say nothing
 TITLES = _words("Dr Mr Mrs Sir Lord King Queen President")
 LOWERED = _words("""
     The A An In On At By His Her Their Its He She They It We This These Some Many Most After During As For From Both All

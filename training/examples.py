@@ -87,7 +87,7 @@ class Source:
         """Token ids of some examples of the real sets whose answers only are learned."""
         rows: list[list[int]] = []
         while len(rows) < count:
-            items, only_answers = self.draw(replace(stage, scrambled=0.0, cloze=0.0, rough=0.0, answers=1.0))
+            items, only_answers = self.draw(replace(stage, scrambled=0.0, cloze=0.0, rough=0.0, plain=0.0, answers=1.0))
             if all(item.pairs for item in items):
                 rows.append(self.encode(items, only_answers, stage)[0])
         return rows

@@ -95,7 +95,7 @@ def loss_of(
     inputs: dict[int, torch.Tensor] = {}
     hooks = [
         model.model.decoder.layers[number].register_forward_pre_hook(partial(_keep, inputs, number), with_kwargs=True)
-        for number in (GUIDED[0] if guidance and len(points) else ())
+        for number in (set().union(*GUIDED) if guidance and len(points) else ())
     ]
     hidden = model.model(input_ids=seen, use_cache=False).last_hidden_state[:, :-1]
     for hook in hooks:

@@ -92,8 +92,10 @@ class Asker:
         return list(kept.values())
 
     def _is_person(self, name: str) -> bool:
-        first, *_, last = [*name.split(), name.split()[-1]]
-        return last.casefold() in english.PERSONS if first in english.ARTICLES else first in self.known | english.TITLES
+        words = name.split()
+        if words[0] in english.ARTICLES:
+            return words[-1].casefold() in english.PERSONS
+        return words[0] in self.known or words[0] in english.TITLES
 
     def _of_subject(self, sentence: str) -> Iterator[Made]:
         """The subject is the answer: nothing is turned round."""
@@ -107,7 +109,7 @@ class Asker:
         found = english.TURNING.match(sentence)
         if not found or english.CLAUSE.search(found[1]) or english.STARTING.match(sentence):
             return
-        if found[1].split()[0] in ("There", "It", "Here", "This", "What"):
+        if found[1].split()[0] in english.EMPTY:
             return
         verb, rest, at = found[2], found[3], found.start(3)
         rest_of = f"{verb} {_lowered(found[1])}"
@@ -151,14 +153,14 @@ class Asker:
             if len(before) < 2 or before[-1] not in english.BEFORE_NAMES or english.DATE.match(found[0]):
                 continue
             person, last = self._is_person(found[0]), before[-1]
-            if last in ("the", "a", "an"):
+            if last in english.ARTICLES:
                 if not person:
                     question, _, _ = asked("what", found.start() - len(last) - 1, found.end())
                     yield question, found[0], found.start()
             elif person:
-                yield asked("whom" if last in ("by", "to", "with", "for", "from", "of") else "who", *found.span())
+                yield asked("whom" if last in english.BEFORE_WHOM else "who", *found.span())
             else:
-                yield asked("what place" if last in ("in", "at", "near") else "what", *found.span())
+                yield asked("what place" if last in english.BEFORE_PLACES else "what", *found.span())
 
 
 def _lowered(text: str) -> str:
