@@ -157,15 +157,15 @@ def test_a_driver_that_is_killed_leaves_nobody_in_the_way(
 ) -> None:
     out = tmp_path / "out"
     arguments = [*command(path, slow, out), "--ray", address_of(cluster)]
-    process = begun(arguments, slow, lambda state: state["answered"] >= 12)
+    process = begun(arguments, slow, lambda state: state["answered"] >= 40)
     process.kill()
     process.communicate()
     ask(slow, "/_double/faults", method="DELETE")
     done = run_cli(*arguments)
     assert done.returncode == 0, done.stderr
     assert files_of(out) == whole
-    # Both drivers' tasks may have had their requests in flight when they ended.
-    assert ask(slow, "/_double/state").json["generate"] <= TEXTS + PLACES
+    # What was in flight is asked again, and what was answered and, on a busy machine, not yet written: not most of it.
+    assert ask(slow, "/_double/state").json["generate"] <= TEXTS + 3 * PLACES
 
 
 def test_failures_are_judged_over_all_tasks(cluster: str, server: str, path: Path, tmp_path: Path) -> None:
