@@ -35,13 +35,13 @@ def prompts_of(number: int, longest: int = 2000) -> list[str]:
 
 
 def one_at_a_time(model: LocalModel, prompts: list[str], sampling: SamplingParams) -> list[str]:
-    return [model.generate([model.encode(prompt)], sampling)[0].text for prompt in prompts]
+    return [completion.text for prompt in prompts for _, completion in model.generate([model.encode(prompt)], sampling)]
 
 
 def arrival_order(model: LocalModel, prompts: list[str], sampling: SamplingParams) -> list[str]:
     ids = [model.encode(prompt) for prompt in prompts]
     batches = [ids[at : at + BATCH] for at in range(0, len(ids), BATCH)]
-    return [completion.text for batch in batches for completion in model.generate(batch, sampling)]
+    return [completion.text for batch in batches for _, completion in sorted(model.generate(batch, sampling))]
 
 
 def local_engine(path: str, prompts: list[str], sampling: SamplingParams) -> tuple[list[str], float, float]:

@@ -22,7 +22,7 @@ def padded(model: LocalModel, ids: list[list[int]], sampling: SamplingParams, ba
     """Length-sorted, left-padded batches; the number of tokens generated."""
     order = sorted(ids, key=len, reverse=True)
     batches = [order[at : at + batch] for at in range(0, len(order), batch)]
-    return sum(done.generated_tokens or 0 for each in batches for done in model.generate(each, sampling))
+    return sum(done.generated_tokens or 0 for each in batches for _, done in model.generate(each, sampling))
 
 
 def continuous(model: LocalModel, ids: list[list[int]], sampling: SamplingParams, batch: int) -> int:

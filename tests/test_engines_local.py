@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from hub_instructpt.engines import LocalEngine, TGIEngine, local, open_engine
+from hub_instructpt.engines import LocalEngine, TGIEngine, local, local_model, open_engine
 from hub_instructpt.engines.local import TINY_SYNTHESIZER
 from hub_instructpt.engines.local_model import LocalModel, load
 from hub_instructpt.errors import EngineUnavailable, RequestFailed, SettingsError, UsageError
@@ -117,9 +117,9 @@ def test_what_the_model_folder_would_sample_stays_greedy(changed: Callable[..., 
 def test_a_temperature_draws_from_all_tokens(model: LocalModel) -> None:
     ids = model.encode("<s> <CON> Rivers run. </CON>\n\n")
     drawn = model.generate([ids] * 250, SamplingParams(1, 5.0))
-    assert len({one.text for one in drawn}) > 60  # more than any habit of 50 likeliest tokens allows
+    assert len({one.text for _, one in drawn}) > 60  # more than any habit of 50 likeliest tokens allows
     narrow = model.generate([ids] * 50, SamplingParams(1, 5.0, 0.0001))
-    assert len({one.text for one in narrow}) == 1
+    assert len({one.text for _, one in narrow}) == 1
 
 
 # Batches --------------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def count_batches(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> list[
     sizes: list[int] = []
     generate = LocalModel.generate
 
-    def counted(self: LocalModel, prompts: Any, sampling: SamplingParams) -> list[Completion]:
+    def counted(self: LocalModel, prompts: Any, sampling: SamplingParams) -> Iterator[tuple[int, Completion]]:
         sizes.append(len(prompts))
         return generate(self, prompts, sampling)
 
@@ -201,16 +201,43 @@ def test_memory_that_is_short_makes_batches_smaller(model: LocalModel, monkeypat
         return forward(self, *args, **kwargs)
 
     ids = [model.encode(prompt) for prompt in PROMPTS[:5]]
-    enough = model.generate(ids, SamplingParams(4))
+    enough = sorted(model.generate(ids, SamplingParams(4)))
     monkeypatch.setattr(type(model.model), "forward", short_of_memory)
-    assert model.generate(ids, SamplingParams(4)) == enough
+    assert sorted(model.generate(ids, SamplingParams(4))) == enough
     assert max(rows) == 5
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_what_ends_leaves_its_batch_and_changes_no_answer(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch, remembers: bool
+) -> None:
+    ids, sampling = [model.encode(prompt) for prompt in PROMPTS[:6]], SamplingParams(120)
+    with monkeypatch.context() as patch:
+        patch.setattr(local_model, "ROUND", 1000)
+        whole = list(model.generate(ids, sampling))
+    if not remembers:  # as with models whose memory is not rows that can be taken out
+        monkeypatch.setattr(local_model, "_selected", lambda *_: None)
+    rows: list[int] = []
+    forward = type(model.model).forward
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        rows.append(kwargs["input_ids"].shape[0])
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model.model), "forward", counted)
+    got = list(model.generate(ids, sampling))
+    assert sorted(got) == sorted(whole)
+    lengths = [completion.generated_tokens or 0 for _, completion in got]
+    assert min(lengths) <= max(lengths) - local_model.ROUND, "all of a length: this would test nothing"
+    assert [length // local_model.ROUND for length in lengths] == sorted(n // local_model.ROUND for n in lengths)
+    assert rows == sorted(rows, reverse=True)
+    assert rows[-1] < rows[0] == 6
 
 
 def test_a_batch_that_fails_fails_for_its_callers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     generate = LocalModel.generate
 
-    def breaks(self: LocalModel, prompts: Any, sampling: SamplingParams) -> list[Completion]:
+    def breaks(self: LocalModel, prompts: Any, sampling: SamplingParams) -> Iterator[tuple[int, Completion]]:
         if sampling.max_new_tokens == 3:
             raise RuntimeError("the prompt was: heron")
         return generate(self, prompts, sampling)

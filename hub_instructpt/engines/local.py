@@ -1,8 +1,8 @@
 """A causal LM in this process, behind the same one verb as every server.
 
-Waiting prompts are collected, sorted by length and run in left-padded batches; each caller gets its own future. On a
-CPU that is three to five times faster than one prompt at a time (benchmarks/README.md), with the same greedy tokens,
-and faster than continuous batching as transformers has it. Sorting keeps the padding small.
+Waiting prompts are collected, sorted by length and run in left-padded batches, which they leave as they end. On a CPU
+that is three to five times faster than one prompt at a time (benchmarks/README.md), with the same greedy tokens, and
+faster than continuous batching as transformers has it. Sorting keeps the padding small.
 
 Keeps true: prompts carry their BOS as text and are tokenised without special tokens, so the model sees exactly one;
 a prompt that fails touches no other; torch runs in one thread of its own. Does not know pairs, rows or files.
@@ -196,12 +196,10 @@ class LocalEngine:
             # Let everybody who is about to ask do so: callers that were just answered ask again within a tick or two.
             for _ in range(3):
                 await asyncio.sleep(0)
-            batch = self._next_batch()
-            if not batch:
+            if not (batch := self._next_batch()):
                 return
-            ids, sampling = [w.ids for w in batch], batch[0].sampling
             try:
-                completions = await asyncio.get_running_loop().run_in_executor(thread, model.generate, ids, sampling)
+                await asyncio.get_running_loop().run_in_executor(thread, self._run, model, batch)
             except asyncio.CancelledError:
                 for w in batch:
                     w.answer.cancel()
@@ -211,10 +209,17 @@ class LocalEngine:
                 for w in batch:
                     if not w.answer.done():
                         w.answer.set_exception(self._failure(len(batch), error))
-                continue
-            for w, completion in zip(batch, completions, strict=True):
-                if not w.answer.done():
-                    w.answer.set_result(completion)
+
+    @staticmethod
+    def _run(model: LocalModel, batch: list[_Waiting]) -> None:
+        """Run a batch, on the engine's thread; each caller is answered as soon as its own completion has ended."""
+
+        def answer(waiting: _Waiting, completion: Completion) -> None:
+            if not waiting.answer.done():
+                waiting.answer.set_result(completion)
+
+        for number, completion in model.generate([w.ids for w in batch], batch[0].sampling):
+            batch[number].answer.get_loop().call_soon_threadsafe(answer, batch[number], completion)
 
     def _next_batch(self) -> list[_Waiting]:
         """Take a batch out of what waits, if anything does."""

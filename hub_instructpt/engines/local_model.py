@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,15 @@ from hub_instructpt.records import Completion, SamplingParams
 # torch would wait for them for ever; with one thread it never does.
 SMALL_MODEL = 50_000_000
 
+# Tokens after which what has ended leaves a batch: a few rows that go on to the limit would hold up and cost as many.
+ROUND = 32
+
 _torch_pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """A model with its tokenizer, on a device. `closing` makes a running batch stop at its next token."""
+    """A model with its tokenizer, on a device. `closing` makes a running batch stop at its next token, unanswered."""
 
     model: Any
     tokenizer: Any
@@ -49,41 +52,77 @@ class LocalModel:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
-    def generate(self, prompts: Sequence[list[int]], sampling: SamplingParams) -> list[Completion]:
-        """Complete prompts, given as token ids, in one left-padded batch. Runs on the calling thread."""
+    def generate(self, prompts: Sequence[list[int]], sampling: SamplingParams) -> Iterator[tuple[int, Completion]]:
+        """Complete prompts, given as token ids, in one left-padded batch, or in smaller ones where memory is short.
+
+        Yields the index of each prompt with its completion, in the order in which they end. Runs on the calling thread.
+        """
+        import torch
+
+        parts = [list(range(len(prompts)))]
+        while parts:
+            left = dict.fromkeys(parts.pop())
+            size = len(left)
+            try:
+                for number, completion in self._complete([*left], prompts, sampling):
+                    del left[number]
+                    yield number, completion
+                continue
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+            # Smaller ones are begun out of the handler: the traceback there keeps the failed batch in memory.
+            half = (len(left) + 1) // 2
+            parts += [part for part in ([*left][half:], [*left][:half]) if part]
+
+    def _complete(
+        self, numbers: list[int], prompts: Sequence[list[int]], sampling: SamplingParams
+    ) -> Iterator[tuple[int, Completion]]:
+        """Complete the prompts of these numbers; what has ended leaves the batch after every ROUND tokens."""
         import torch
         from transformers import GenerationConfig
 
-        longest = max(map(len, prompts))
+        longest = max(len(prompts[number]) for number in numbers)
         pad, device = self.tokenizer.pad_token_id, self.model.device
-        ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts], device=device)
-        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+        padded = [(longest - len(prompts[number]), prompts[number]) for number in numbers]
+        ids = torch.tensor([[pad] * missing + prompt for missing, prompt in padded], device=device)
+        mask = torch.tensor([[0] * missing + [1] * len(prompt) for missing, prompt in padded], device=device)
         # Without a word on it, transformers may draw from the 50 likeliest tokens only.
         drawn = {} if sampling.greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        config = GenerationConfig(
-            max_new_tokens=sampling.max_new_tokens,
-            do_sample=not sampling.greedy,
-            eos_token_id=list(self.eos_ids),
-            pad_token_id=pad,
-            **drawn,
-        )
+        ends = {"eos_token_id": list(self.eos_ids), "pad_token_id": pad}
 
         def closing(ids: Any, _: Any) -> Any:
             return torch.full((ids.shape[0],), self.closing.is_set(), device=ids.device, dtype=torch.bool)
 
-        try:
+        cache = None
+        while numbers:
+            begun = ids.shape[1] - longest
+            config = GenerationConfig(
+                max_new_tokens=min(ROUND, sampling.max_new_tokens - begun),
+                do_sample=not sampling.greedy,
+                return_dict_in_generate=True,
+                **drawn,
+                **ends,
+            )
             with torch.inference_mode():
                 output = self.model.generate(
-                    input_ids=ids, attention_mask=mask, generation_config=config, stopping_criteria=[closing]
+                    input_ids=ids,
+                    attention_mask=mask,
+                    past_key_values=cache,
+                    generation_config=config,
+                    stopping_criteria=[closing],
                 )
-        except torch.OutOfMemoryError:
-            if len(prompts) == 1:
-                raise
-            output = None
-        if output is None:  # out of the handler: the traceback there keeps the failed batch in memory
-            half = len(prompts) // 2
-            return self.generate(prompts[:half], sampling) + self.generate(prompts[half:], sampling)
-        return [self._read(row, len(prompt)) for row, prompt in zip(output[:, longest:].tolist(), prompts, strict=True)]
+            if self.closing.is_set():
+                return
+            ids, cache = output.sequences, output.get("past_key_values")
+            rows = ids[:, longest:].tolist()
+            last = len(rows[0]) >= sampling.max_new_tokens
+            going = [i for i, row in enumerate(rows) if not last and not any(end in row for end in self.eos_ids)]
+            for i in sorted({*range(len(rows))} - {*going}):
+                yield numbers[i], self._read(rows[i], len(prompts[numbers[i]]))
+            mask = torch.cat([mask, mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])], dim=1)[going]
+            ids, numbers = ids[going], [numbers[i] for i in going]
+            cache = _selected(cache, going, device) if going else None
 
     def _read(self, tokens: list[int], prompt_tokens: int) -> Completion:
         end = next((i for i, token in enumerate(tokens) if token in self.eos_ids), None)
@@ -119,6 +158,8 @@ def load(path: str, revision: str | None, device_name: str | None) -> LocalModel
         transformers.utils.logging.disable_progress_bar()
         tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
         model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=dtype).to(device).eval()
+        if getattr(model.config, "quantization_config", None) is None:
+            model = model.to(dtype)  # transformers 4 leaves weights that are stored in eight bits as they are
     except Exception as error:  # every kind of model fails in its own way
         raise EngineUnavailable(
             f"No causal LM can be loaded from {path!r}: {_first_line(error)}",
@@ -149,6 +190,16 @@ def load(path: str, revision: str | None, device_name: str | None) -> LocalModel
     )
     loaded.encode("a")  # drops the truncation that some tokenizers bring, before two threads use this one
     return loaded
+
+
+def _selected(cache: Any, rows: list[int], device: Any) -> Any:
+    """What is remembered of some rows; None, which is to compute it again, where a model remembers in its own way."""
+    import torch
+
+    if not all(hasattr(layer, "batch_select_indices") for layer in getattr(cache, "layers", [None])):
+        return None
+    cache.batch_select_indices(torch.tensor(rows, device=device))
+    return cache
 
 
 def _spare_threads(torch: Any, *, small: bool) -> None:

@@ -128,6 +128,8 @@ def load(name: str, revision: str | None) -> Base:
             f"{name!r} is quantised, and its weights can not be trained.",
             advice="Give the model that it was made from.",
         )
+    if model.dtype.itemsize == 1:
+        model = model.float()  # transformers 4 leaves weights that are stored in eight bits as they are
     facts = BaseFacts(
         name=TINY_ID if name == "local" else folder.resolve().name if is_folder else name,
         sha=_digest(folder) if is_folder else getattr(config, "_commit_hash", None),
