@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import pyarrow.parquet as pq
 import typer
 from tqdm import tqdm
 
 from hub_instructpt import hub
-from hub_instructpt.cli.places import Place, fetch, working, write_card
+from hub_instructpt.cli.outcome import show_outcome
+from hub_instructpt.cli.places import Place, working, write_card
 from hub_instructpt.cli.progress import Bar, say
 from hub_instructpt.cli.published import published_command
 from hub_instructpt.cli.push import show_pushed
@@ -28,7 +28,6 @@ from hub_instructpt.engines import open_engine
 from hub_instructpt.errors import HubInstructPTError, InputError, SettingsError
 from hub_instructpt.on_ray.driver import augment_on_ray
 from hub_instructpt.runs.hub_dataset import open_dataset
-from hub_instructpt.runs.ledger import LEDGER
 from hub_instructpt.runs.manifest import MANIFEST, Manifest, Settings
 from hub_instructpt.runs.runner import augment_source
 from hub_instructpt.runs.share import ALONE, Worker
@@ -202,7 +201,7 @@ def augment(
     if manifest.finished or out.folder is not None:
         card = write_card(out)
     if manifest.finished:
-        _show(manifest, out, card, named=bool(named), pushed=along is not None)
+        show_outcome(manifest, out, card, named=bool(named), pushed=along is not None)
     else:
         done = f"{manifest.rows_sealed:,} rows in {len(manifest.shards):,} shards"
         say(f"Worker {worker} is done. Of the whole run so far: {done}; the last worker finishes it.")
@@ -253,41 +252,3 @@ def _pinned(out: Path, source: str) -> str | None:
 
 def _tick(bar: tqdm[Any], rows: int) -> None:
     bar.update(rows)
-
-
-def _show(manifest: Manifest, out: Place, card: str, *, named: bool, pushed: bool) -> None:
-    """One augmented text, what came of it all, and what to type next."""
-    sample = _sample(out.folder, manifest) if out.folder is not None else None
-    if sample:
-        typer.echo(f"\n{' One augmented text ':-^80}\n{sample}\n{'-' * 80}\n")
-    counts = manifest.counts
-    failed = sum(number for key, number in counts.items() if key.startswith("texts_without_pairs/failed_"))
-    rejected = sum(number for key, number in counts.items() if key.startswith("rows_rejected/"))
-    typer.echo(
-        f"{counts['rows/read']:,} rows, {counts['pairs/kept']:,} instruction-response pairs, "
-        f"{len(manifest.shards):,} shards in {out}, card in {card}."
-    )
-    if failed or rejected:
-        told = f"{rejected:,} rows had no usable text and {failed:,} texts failed; {out}/{LEDGER} says which and why."
-        again = f" `hub-instructpt retry {out.quoted()}` asks again for what may pass."
-        say(told + (again if any(shard.retryable for shard in manifest.shards) else ""))
-    if not named:
-        typer.echo("The same with a real engine:  add --engine http://HOST:PORT and another --out")
-    if out.folder is None:
-        typer.echo(f"Fetch it, to push it:         {fetch(out)}")
-    elif not pushed:
-        typer.echo(f"Publish it:                   hub-instructpt push {out.quoted()} NAMESPACE/NAME")
-
-
-def _sample(out: Path, manifest: Manifest, longest: int = 600) -> str | None:
-    """The first text that has pairs, with a long context shortened."""
-    for shard in manifest.shards[:1]:
-        for row in pq.read_table(out / shard.path, columns=["text", "examples", "num_pairs"]).to_pylist():
-            if not row["num_pairs"]:
-                continue
-            text = str(row["text"])
-            for example in row["examples"]:
-                if len(example["context"]) > longest:
-                    text = text.replace(example["context"], example["context"][:longest].rstrip() + " […]", 1)
-            return text
-    return None
