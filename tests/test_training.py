@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -19,18 +20,20 @@ from transformers import AutoModelForCausalLM, BertConfig, BertModel, OPTConfig,
 from hub_instructpt.engines.local import TINY_SYNTHESIZER
 from training.asking import rough
 from training.encoder import from_encoder
-from training.examples import COPIED, FIRST_WEIGHT, FOUND, FURTHER, STAGES, Source, Stage
+from training.examples import COPIED, FIRST_WEIGHT, FOUND, FURTHER, MADE_WEIGHT, STAGES, Source, Stage
 from training.export import install
 from training.model import GUIDED, loss_of
 from training.passages import Example, Pair
 from training.start import FIND, head_start
+from training.strange import MOST, strange
 from training.tokenizer import train_tokenizer
 
 TEXT = (
     "The Marble Creek Library opened in 1907 and holds 42,000 books. Mary Ellis, the first librarian, worked there for"
     " thirty years. In winter the reading room was heated by two iron stoves from Sheffield."
 )
-ITEM = Example(TEXT, [Pair("When did it open?", "1907", TEXT.find("1907")), Pair("Who worked?", "Mary Ellis", 65)])
+ASKED = (("When did it open?", "1907"), ("Who worked?", "Mary Ellis"))
+ITEM = Example(TEXT, [Pair(question, answer, TEXT.find(answer)) for question, answer in ASKED])
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,26 @@ def test_a_rough_question_has_its_answer_in_the_text_and_not_in_itself(seed: int
         assert not any(map(str.isalnum, neighbours)), f"{pair.answer!r} is cut out of a word"
 
 
+@given(st.integers(0, 10_000))
+def test_a_strange_word_stands_wherever_the_word_stood_and_answers_stay_literal(seed: int) -> None:
+    stoves = "two iron stoves from Sheffield"
+    pairs = [*ITEM.pairs, Pair("What was the reading room heated by?", stoves, TEXT.find(stoves))]
+    made = strange(Example(TEXT, pairs), random.Random(seed))
+    assert made == strange(Example(TEXT, pairs), random.Random(seed))
+    for pair, before in zip(made.pairs, pairs, strict=True):
+        assert made.context[pair.start : pair.start + len(pair.answer)] == pair.answer
+        assert len(pair.answer.split()) == len(before.answer.split())
+    gone = set(re.findall(r"\w+", TEXT)) - set(re.findall(r"\w+", made.context))
+    assert 0 < len(gone) <= MOST
+    assert not any(word in f"{pair.question} {pair.answer}" for word in gone for pair in made.pairs)
+    assert len(made.context.split()) == len(TEXT.split())
+
+
+def test_where_no_word_can_be_strange_an_example_stays_as_it_is() -> None:
+    for item in (Example(TEXT, []), Example("Mary's is the old Mary.", [Pair("Who is old?", "Mary", 0)])):
+        assert strange(item, random.Random(1)) == item
+
+
 def test_a_row_is_the_wire_format_and_its_places_are_those_of_the_answers(source: Source, tokenizer: Tokenizer) -> None:
     ids, weights, points = source.encode([ITEM], False, STAGES[-1])
     whole = (
@@ -108,13 +131,15 @@ def test_examples_in_a_row_are_what_is_asked_in_a_chain(source: Source, tokenize
 
 def test_what_a_plain_question_copies_is_pointed_at_where_it_stands(source: Source, tokenizer: Tokenizer) -> None:
     pair = Pair("The Marble Creek Library opened in what year and holds 42,000 books?", "1907", TEXT.find("1907"))
-    ids, _, points = source.encode([Example(TEXT, [pair])], False, STAGES[-1])
+    ids, weights, points = source.encode([Example(TEXT, [pair])], False, STAGES[-1])
     copied = [(asking, place) for asking, place, kind in points if kind == COPIED]
     assert all(ids[asking + 1] == ids[place] for asking, place in copied)
     said = tokenizer.decode([ids[asking + 1] for asking, _ in copied])
     assert said.split()[:6] == ["The", "Marble", "Creek", "Library", "opened", "in"]
     assert "and holds 42,000 books" in said
     assert "what" not in said
+    made = tokenizer.decode([i for i, weight in zip(ids, weights, strict=True) if weight == MADE_WEIGHT])
+    assert made.split() == ["what", "year?"]
 
 
 @pytest.mark.parametrize("stage", [*STAGES, *FURTHER])

@@ -20,8 +20,10 @@ from tokenizers import Tokenizer
 from hub_instructpt.collection import Record
 from training.asking import rough
 from training.cloze import cloze, scrambled
+from training.model import FIRST_WEIGHT
 from training.passages import Example, Passage, example, passages, plain_passages, sentence_spans, window
 from training.plain import Asker, people
+from training.strange import strange
 
 # How often an example comes from each set: the square root of its size, times how well it suits (short factual
 # questions first; QED's questions are lower-case search queries, those of QuAC and CoQA parts of a talk).
@@ -46,6 +48,7 @@ class Stage:
     plain: float = 0.0  # the share of raw texts with plain questions
     answers: float = 0.0  # of real examples, the share of which only the answers are learned, in no order
     in_a_row: float = 0.0  # of the others, the share that come as two examples of one set, or several plain ones
+    strange: float = 0.0  # of plain and of real examples, the share with some words that nobody has seen
     dropout: float = 0.0
 
 
@@ -57,10 +60,11 @@ STAGES = (
 )
 # For a run that goes on from a trained model: it asks plainly, and goes on learning from people how to answer.
 FURTHER = (
-    Stage(0.50, (48, 280), 0.05, plain=0.5, rough=0.05, answers=1.0, dropout=0.05),
-    Stage(1.01, (48, 400), 0.05, plain=0.5, rough=0.05, answers=1.0, in_a_row=0.25, dropout=0.1),
+    Stage(0.40, (48, 320), 0.05, plain=0.45, rough=0.05, answers=1.0, strange=0.2, dropout=0.05),
+    Stage(0.80, (48, 480), 0.05, plain=0.45, rough=0.05, answers=1.0, strange=0.2, in_a_row=0.25, dropout=0.1),
+    Stage(1.01, (48, 480), 0.05, plain=0.25, rough=0.05, answers=1.0, strange=0.1, in_a_row=0.25, dropout=0.1),
 )
-FIRST_WEIGHT = 3.0  # of an answer's first token, against 1 for the others
+MADE_WEIGHT = 2.0  # of the tokens of a plain question that are not copied, in which it differs from its sentence
 
 
 class Source:
@@ -109,13 +113,13 @@ class Source:
             chance -= share
         if chance < stage.plain:
             count = self.rng.choice((2, 3)) if self.rng.random() < stage.in_a_row else 1
-            return [self._plainly(budget // count) for _ in range(count)], False
+            return [self._maybe_strange(self._plainly(budget // count), stage) for _ in range(count)], False
         name = self.rng.choices(list(self.weights), list(self.weights.values()))[0]
         group = self.sets[name]
         if self.rng.random() < stage.answers:
             item = example(group, self._deal(name, group), budget, self.rng, 12)
             self.rng.shuffle(item.pairs)
-            return [item], True
+            return [self._maybe_strange(item, stage)], True
         count = 2 if self.rng.random() < stage.in_a_row else 1
         return [window(self._deal(name, group), budget, self.rng) for _ in range(count)], False
 
@@ -127,6 +131,9 @@ class Source:
             if len(item.pairs) >= ENOUGH:
                 return item
         return Example(text, [])
+
+    def _maybe_strange(self, item: Example, stage: Stage) -> Example:
+        return strange(item, self.rng) if self.rng.random() < stage.strange else item
 
     def encode(self, items: list[Example], only_answers: bool, stage: Stage) -> Row:
         """Token ids, the weight of each as a target, and where the heads that find and copy ought to look."""
@@ -151,7 +158,10 @@ class Source:
                 add(("\n\n" if i else "") + f"<QUE> {pair.question} <ANS>", asked, asked)
                 for begin, end in spans:
                     if begin <= pair.start < end:
-                        points += _copied(ids, range(place(begin), place(end - 1) + 1), question)
+                        copied = list(_copied(ids, range(place(begin), place(end - 1) + 1), question))
+                        points += copied
+                        for k in {*range(question + 1, len(ids) - 2)} - {point[0] + 1 for point in copied}:
+                            weights[k] = MADE_WEIGHT
                 answer, there = len(ids), place(pair.start)
                 add(f" {pair.answer} </END>", FIRST_WEIGHT, 1.0)
                 points.append((answer - 1, there, FOUND))

@@ -17,9 +17,10 @@ from training.tokenizer import FIRST_PLAIN
 
 # Heads that are shown where to look, by layer: for what answers, and for what is copied.
 GUIDED = ({3: slice(8, 12), 4: slice(10, 12)}, {3: slice(6, 8), 4: slice(8, 10)})
+FIRST_WEIGHT = 3.0  # of an answer's first token, against 1 for the others
 SHOWN = 240  # places of a batch that are shown where what they copy stands
 FASTER = 2.5  # the rate of words against that of layers
-STORED = torch.float8_e4m3fn  # one byte a weight in the file; every loader of safetensors widens it
+STORED = torch.float8_e4m3fn  # one byte a weight in the file; transformers 5 widens it when it loads it
 
 
 def build_optimizer(model: OPTForCausalLM, rate: float) -> torch.optim.Optimizer:
@@ -86,7 +87,7 @@ def loss_of(
     stuttering: float = 0.0,
     guidance: float = 0.0,
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """The loss to minimise; then mean losses: on the pairs, on first tokens of answers if they weigh more, of pointing.
+    """The loss to minimise; then mean losses: on the pairs, on first tokens of answers, of pointing.
 
     Padding is on the right: causal attention needs no mask. Targets of a weight below one are sampled with it as their
     chance, so the head is computed for few of them.
@@ -112,7 +113,7 @@ def loss_of(
         if inputs and len(some):
             pointed[kind] = pointing(model, inputs, some[torch.randperm(len(some))[:SHOWN]], guided)
     seen_losses = losses.detach()
-    first = weights > 1.0
+    first = weights >= FIRST_WEIGHT
     return loss + guidance * sum(pointed), {
         "pairs": seen_losses[weights >= 1.0].mean().item(),
         "first": seen_losses[first].mean().nan_to_num().item(),
