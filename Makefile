@@ -21,7 +21,7 @@ TORCH ?= torch==2.13.0
 demo: $(READY)
 	@mkdir -p demo
 	@$(BIN)/python examples/pydoc_topics.py > demo/topics.jsonl
-	$(BIN)/hub-instructpt augment demo/topics.jsonl --out demo/corpus --keep-column title --limit 48 --rows-per-shard 16
+	$(BIN)/hub-instructpt augment demo/topics.jsonl --out demo/corpus --keep-column title --limit 32 --rows-per-shard 16
 
 test: $(DEV_READY) $(OLDER_READY) $(STORES_READY) lint
 	$(OLDER)/bin/python -m pytest tests/old_stack
