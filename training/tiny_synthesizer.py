@@ -119,7 +119,10 @@ def main() -> None:
         json.dumps({"parameters": model.num_parameters(), "raw texts": len(source.raw), "contexts, pairs": sets}),
         flush=True,
     )
-    train(model, tokenizer, source, args, args.minutes * 60 - (time.monotonic() - began))
+    seconds = args.minutes * 60 - (time.monotonic() - began)
+    if seconds <= 0:
+        parser.error(f"the {args.minutes:g} minutes were over before there was anything to train; give more")
+    train(model, tokenizer, source, args, seconds)
     install(model, tokenizer, args.out)
 
 
