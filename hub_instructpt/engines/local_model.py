@@ -117,12 +117,13 @@ class LocalModel:
             ids, cache = output.sequences, output.get("past_key_values")
             rows = ids[:, longest:].tolist()
             last = len(rows[0]) >= sampling.max_new_tokens
-            going = [i for i, row in enumerate(rows) if not last and not any(end in row for end in self.eos_ids)]
-            for i in sorted({*range(len(rows))} - {*going}):
+            over = [last or any(end in row for end in self.eos_ids) for row in rows]
+            for i in (i for i, ended in enumerate(over) if ended):
                 yield numbers[i], self._read(rows[i], len(prompts[numbers[i]]))
-            mask = torch.cat([mask, mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])], dim=1)[going]
-            ids, numbers = ids[going], [numbers[i] for i in going]
-            cache = _selected(cache, going, device) if going else None
+            mask = torch.cat([mask, mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])], dim=1)
+            going = [i for i, ended in enumerate(over) if not ended]
+            ids, mask, numbers = ids[going], mask[going], [numbers[i] for i in going]
+            cache = _selected(cache, going, len(rows), device)
 
     def _read(self, tokens: list[int], prompt_tokens: int) -> Completion:
         end = next((i for i, token in enumerate(tokens) if token in self.eos_ids), None)
@@ -192,13 +193,14 @@ def load(path: str, revision: str | None, device_name: str | None) -> LocalModel
     return loaded
 
 
-def _selected(cache: Any, rows: list[int], device: Any) -> Any:
-    """What is remembered of some rows; None, which is to compute it again, where a model remembers in its own way."""
+def _selected(cache: Any, going: list[int], size: int, device: Any) -> Any:
+    """What is remembered of some rows of `size`; None, to compute it again, where a model remembers in its own way."""
     import torch
 
-    if not all(hasattr(layer, "batch_select_indices") for layer in getattr(cache, "layers", [None])):
+    if not going or not all(hasattr(layer, "batch_select_indices") for layer in getattr(cache, "layers", [None])):
         return None
-    cache.batch_select_indices(torch.tensor(rows, device=device))
+    if len(going) < size:  # it is copied, and is large
+        cache.batch_select_indices(torch.tensor(going, device=device))
     return cache
 
 
