@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, BertConfig, BertModel, OPTConfig,
 from hub_instructpt.engines.local import TINY_SYNTHESIZER
 from training.asking import rough
 from training.encoder import from_encoder
-from training.examples import COPIED, FIRST_WEIGHT, FOUND, FURTHER, MADE_WEIGHT, STAGES, Source, Stage
+from training.examples import COPIED, FIRST_WEIGHT, FOUND, MADE_WEIGHT, STAGES, Source, Stage
 from training.export import install
 from training.model import GUIDED, loss_of
 from training.passages import Example, Pair
@@ -142,7 +142,7 @@ def test_what_a_plain_question_copies_is_pointed_at_where_it_stands(source: Sour
     assert made.split() == ["what", "year?"]
 
 
-@pytest.mark.parametrize("stage", [*STAGES, *FURTHER])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_batch_keeps_to_its_size_and_points_at_answers(source: Source, tokenizer: Tokenizer, stage: Stage) -> None:
     for ids, weights, points in islice(source.batches(stage, 256, 512), 6):
         assert ids.shape == weights.shape

@@ -53,14 +53,9 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.03, (32, 140), 0.4, scrambled=0.25, cloze=0.35, rough=0.4),
-    Stage(0.30, (64, 200), 0.15, cloze=0.05, rough=0.35, answers=0.4),
-    Stage(0.65, (96, 280), 0.1, rough=0.2, answers=0.4, dropout=0.05),
-    Stage(1.01, (96, 400), 0.05, rough=0.08, answers=0.35, in_a_row=0.1, dropout=0.1),
-)
-# For a run that goes on from a trained model: it asks plainly, and goes on learning from people how to answer.
-FURTHER = (
-    Stage(0.40, (48, 320), 0.05, plain=0.45, rough=0.05, answers=1.0, strange=0.2, dropout=0.05),
+    Stage(0.02, (32, 140), 0.4, scrambled=0.25, cloze=0.35, rough=0.4),
+    Stage(0.20, (48, 200), 0.15, plain=0.2, rough=0.35, answers=0.5),
+    Stage(0.55, (48, 320), 0.05, plain=0.4, rough=0.15, answers=1.0, strange=0.2, in_a_row=0.1, dropout=0.05),
     Stage(0.80, (48, 480), 0.05, plain=0.45, rough=0.05, answers=1.0, strange=0.2, in_a_row=0.25, dropout=0.1),
     Stage(1.01, (48, 480), 0.05, plain=0.25, rough=0.05, answers=1.0, strange=0.1, in_a_row=0.25, dropout=0.1),
 )

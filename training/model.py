@@ -123,8 +123,8 @@ def loss_of(
     }
 
 
-def rate_at(share: float, peak: float, warm: float = 0.03) -> float:
-    """Linear warm-up, then down to zero at the end of the time."""
+def rate_at(share: float, peak: float, warm: float = 0.02, hold: float = 0.7) -> float:
+    """Linear warm-up, the peak until `hold` of the time is over, then linearly down to zero at its end."""
     if share < warm:
         return peak * share / warm
-    return peak * max(0.0, (1.0 - share) / (1.0 - warm))
+    return peak * min(1.0, max(0.0, (1.0 - share) / (1.0 - hold)))

@@ -1,9 +1,10 @@
 """Trains a tiny synthesizer: a small decoder that turns a context into instruction-response pairs.
 
-    python -m training.tiny_synthesizer --data DATA --out OUT --minutes 90 --seed 0
+    python -m training.tiny_synthesizer --data DATA --out OUT --minutes 130 --seed 0
 
-Keeps true: the schedule follows the clock, so a slow machine gives a less trained model, never an unfinished one; the
-output folder is replaced whole, by a rename, or not touched.
+Keeps true: the schedule follows the time trained, so a slow machine gives a less trained model, never an unfinished
+one; the same command goes on where one that was stopped had been a few minutes before; the output folder is replaced
+whole, by a rename, or not touched.
 Does not know: how good the model is (see `training.evaluate_tiny`).
 """
 
@@ -13,7 +14,9 @@ import argparse
 import json
 import random
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -21,28 +24,50 @@ from transformers import OPTForCausalLM
 
 from training import corpus
 from training.encoder import from_encoder, packaged_encoder
-from training.examples import FURTHER, STAGES, Source
+from training.examples import STAGES, Source
 from training.export import install
 from training.model import build_optimizer, loss_of, rate_at
 from training.start import head_start
 from training.tokenizer import train_tokenizer
 
 POSITIONS = 2048
+SAVED_EVERY = 240  # seconds
 
 
-def prepare(data: Path, vocab: int, start: Path | None) -> tuple[Tokenizer, Source]:
+@dataclass
+class Run:
+    """All that a run needs to go on: what it has learned and how far it is."""
+
+    model: OPTForCausalLM
+    optimizer: torch.optim.Optimizer
+    seconds: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(path.name + ".new")
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        torch.save(state | {"seconds": self.seconds, "steps": self.steps, "tokens": self.tokens}, fresh)
+        fresh.replace(path)
+
+    def go_on_from(self, path: Path) -> None:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.seconds, self.steps, self.tokens = state["seconds"], state["steps"], state["tokens"]
+
+
+def prepare(data: Path, vocab: int) -> tuple[Tokenizer, Source]:
     held_out = corpus.held_out_keys(data)
     texts = corpus.training_texts(data, held_out)
     records = corpus.training_records(data, held_out)
     asked = [f"{qa['Q']} {qa['A']}" for rows in records.values() for row in rows for qa in row["QA_list"]]
-    kept = start and Tokenizer.from_file(str(start / "tokenizer.json"))
-    tokenizer = kept or train_tokenizer([*texts, *asked], vocab)
+    tokenizer = train_tokenizer([*texts, *asked], vocab)
     return tokenizer, Source(tokenizer, records, texts)
 
 
 def starting_model(args: argparse.Namespace, tokenizer: Tokenizer, source: Source) -> OPTForCausalLM:
-    if args.start:
-        return OPTForCausalLM.from_pretrained(args.start, dtype=torch.float32)
     frequencies = source.frequencies()
     encoder = args.encoder or packaged_encoder()
     model = from_encoder(encoder, tokenizer, frequencies, args.layers, args.narrow, POSITIONS)
@@ -52,54 +77,49 @@ def starting_model(args: argparse.Namespace, tokenizer: Tokenizer, source: Sourc
     return model
 
 
-def train(
-    model: OPTForCausalLM, tokenizer: Tokenizer, source: Source, args: argparse.Namespace, seconds: float
-) -> None:
-    model.train()
-    optimizer = build_optimizer(model, args.rate)
-    began = saved = time.monotonic()
-    step = tokens = 0
-    share, means = 0.0, dict[str, float]()
-    stages = FURTHER if args.start else STAGES
-    while share < 1.0:
-        stage = next(stage for stage in stages if share < stage.until)
+def train(run: Run, source: Source, args: argparse.Namespace) -> None:
+    model = run.model.train()
+    began, saved = time.monotonic() - run.seconds, run.seconds
+    means = dict[str, float]()
+    while (share := run.seconds / (60 * args.minutes)) < 1.0:
+        stage = next(stage for stage in STAGES if share < stage.until)
         model.model.decoder.dropout = stage.dropout
         for layer in model.model.decoder.layers:
             layer.dropout = stage.dropout
         for ids, weights, points in source.batches(stage, args.tokens, POSITIONS):
-            share = (time.monotonic() - began) / seconds
-            for group in optimizer.param_groups:
+            share = run.seconds / (60 * args.minutes)
+            for group in run.optimizer.param_groups:
                 group["lr"] = rate_at(share, group["peak"])
             loss, losses = loss_of(model, ids, weights, points, args.stutter, args.guide)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step, tokens = step + 1, tokens + ids.numel()
+            run.optimizer.step()
+            run.optimizer.zero_grad(set_to_none=True)
+            run.seconds, run.steps, run.tokens = time.monotonic() - began, run.steps + 1, run.tokens + ids.numel()
             means = {name: 0.97 * means.get(name, value) + 0.03 * value for name, value in losses.items()}
-            if step % 20 == 0:
+            if run.steps % 20 == 0:
                 state = " ".join(f"{name} {value:.3f}" for name, value in means.items())
-                speed = tokens / (time.monotonic() - began)
-                print(f"step {step} share {share:.3f} {state} tokens {tokens} tokens/s {speed:.0f}", flush=True)
-            if args.checkpoint and time.monotonic() - saved > 240:
-                saved = time.monotonic()
-                install(model, tokenizer, args.checkpoint, torch.float32)
-            if share >= 1.0:
+                speed = run.tokens / run.seconds
+                print(
+                    f"step {run.steps} share {share:.3f} {state} tokens {run.tokens} tokens/s {speed:.0f}", flush=True
+                )
+            if run.seconds - saved > SAVED_EVERY or run.seconds >= 60 * args.minutes:
+                saved = run.seconds
+                run.save(args.checkpoint)
+            if run.seconds >= 60 * args.minutes:
                 break
-    minutes = (time.monotonic() - began) / 60
-    print(f"done: {step} steps, {tokens} tokens, {minutes:.1f} minutes of training", flush=True)
+    print(f"done: {run.steps} steps, {run.tokens} tokens, {run.seconds / 60:.1f} minutes of training", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with one folder for each dataset")
     parser.add_argument("--out", type=Path, required=True, help="model folder, replaced at the end")
-    parser.add_argument("--checkpoint", type=Path, help="model folder, replaced every four minutes, in full precision")
+    parser.add_argument("--checkpoint", type=Path, help="where to go on from when stopped; by default OUT.run")
     parser.add_argument("--encoder", type=Path, help="a BERT to start from; by default the one of the package")
-    parser.add_argument("--start", type=Path, help="go on from this model folder, a checkpoint for example")
     parser.add_argument("--guide", type=float, default=1.0, help="weight of showing some heads where answers stand")
     parser.add_argument("--stutter", type=float, default=0.04, help="share of the pairs' tokens shown wrong")
-    parser.add_argument("--minutes", type=float, default=90.0)
+    parser.add_argument("--minutes", type=float, default=130.0, help="of training; some are needed before it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--vocab", type=int, default=11264)
@@ -108,21 +128,22 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--tokens", type=int, default=2048, help="tokens in a batch")
     args = parser.parse_args()
-    began = time.monotonic()
+    args.checkpoint = args.checkpoint or args.out.with_name(args.out.name + ".run")
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    tokenizer, source = prepare(args.data, args.vocab, args.start)
+    tokenizer, source = prepare(args.data, args.vocab)
     source.rng = random.Random(args.seed)
     model = starting_model(args, tokenizer, source)
+    run = Run(model, build_optimizer(model, args.rate))
+    if args.checkpoint.exists():
+        run.go_on_from(args.checkpoint)
+        # What comes next is drawn anew, and not as at the beginning.
+        torch.manual_seed(args.seed + run.steps)
+        source.rng = random.Random(args.seed + run.steps)
     sets = {name: [len(rows), sum(len(row.pairs) for row in rows)] for name, rows in source.sets.items()}
-    print(
-        json.dumps({"parameters": model.num_parameters(), "raw texts": len(source.raw), "contexts, pairs": sets}),
-        flush=True,
-    )
-    seconds = args.minutes * 60 - (time.monotonic() - began)
-    if seconds <= 0:
-        parser.error(f"the {args.minutes:g} minutes were over before there was anything to train; give more")
-    train(model, tokenizer, source, args, seconds)
+    counts = {"parameters": model.num_parameters(), "raw texts": len(source.raw), "contexts, pairs": sets}
+    print(json.dumps(counts | {"minutes before": round(run.seconds / 60, 1)}), flush=True)
+    train(run, source, args)
     install(model, tokenizer, args.out)
 
 
