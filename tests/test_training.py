@@ -22,8 +22,9 @@ from training.asking import rough
 from training.encoder import from_encoder
 from training.examples import COPIED, FIRST_WEIGHT, FOUND, MADE_WEIGHT, STAGES, Source, Stage
 from training.export import install
-from training.model import GUIDED, loss_of
+from training.model import GUIDED, build_optimizer, loss_of
 from training.passages import Example, Pair
+from training.run import Run
 from training.start import FIND, head_start
 from training.strange import MOST, strange
 from training.tokenizer import train_tokenizer
@@ -171,6 +172,43 @@ def test_pointing_is_the_attention_of_the_heads_that_are_guided(small: OPTForCau
         assert losses[name] == pytest.approx(sum(wanted) / len(wanted), rel=1e-4)
     loss.backward()
     assert small.model.decoder.layers[3].self_attn.k_proj.weight.grad[-16:].abs().sum() > 0
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was_saved(
+    source: Source, small: OPTForCausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved_as = tmp_path / "runs" / "model.run"
+    last: dict[str, torch.Tensor] = {}
+    save = Run.save
+
+    def stopped_at_the_third(run: Run, path: Path) -> None:
+        save(run, path)
+        if run.steps == 3:
+            last.update({name: value.clone() for name, value in run.model.state_dict().items()})
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.run.SAVED_EVERY", -1.0)
+    monkeypatch.setattr(Run, "save", stopped_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        Run(small, build_optimizer(small, 1e-3)).train(source, 600.0, saved_as, 256, 512, 0.0, 1.0)
+    assert last
+
+    other = OPTForCausalLM(small.config)
+    again = Run(other, build_optimizer(other, 1e-3))
+    again.go_on_from(saved_as)
+    assert all(value.equal(last[name]) for name, value in other.state_dict().items())
+    assert again.optimizer.state_dict()["state"][0]["step"] == again.steps == 3
+    before, tokens = again.seconds, again.tokens
+    again.train(source, before + 0.01, saved_as, 256, 512, 0.0, 1.0)
+    assert again.seconds >= before + 0.01
+    assert again.tokens > tokens
+
+    third = Run(small, build_optimizer(small, 1e-3))
+    third.go_on_from(saved_as)
+    assert (third.steps, third.seconds) == (again.steps, again.seconds), "the end is saved"
+    third.train(source, before + 0.01, saved_as, 256, 512, 0.0, 1.0)
+    assert third.steps == again.steps, "what is over is not begun again"
+    assert [path.name for path in saved_as.parent.iterdir()] == ["model.run"]
 
 
 SYLLABLES = [consonant + vowel for consonant in "bdfglmnprstvzk" for vowel in "aeiou"]

@@ -13,10 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -26,36 +23,12 @@ from training import corpus
 from training.encoder import from_encoder, packaged_encoder
 from training.examples import STAGES, Source
 from training.export import install
-from training.model import build_optimizer, loss_of, rate_at
+from training.model import build_optimizer
+from training.run import Run
 from training.start import head_start
 from training.tokenizer import train_tokenizer
 
 POSITIONS = 2048
-SAVED_EVERY = 240  # seconds
-
-
-@dataclass
-class Run:
-    """All that a run needs to go on: what it has learned and how far it is."""
-
-    model: OPTForCausalLM
-    optimizer: torch.optim.Optimizer
-    seconds: float = 0.0
-    steps: int = 0
-    tokens: int = 0
-
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(path.name + ".new")
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        torch.save(state | {"seconds": self.seconds, "steps": self.steps, "tokens": self.tokens}, fresh)
-        fresh.replace(path)
-
-    def go_on_from(self, path: Path) -> None:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.seconds, self.steps, self.tokens = state["seconds"], state["steps"], state["tokens"]
 
 
 def prepare(data: Path, vocab: int) -> tuple[Tokenizer, Source]:
@@ -75,40 +48,6 @@ def starting_model(args: argparse.Namespace, tokenizer: Tokenizer, source: Sourc
     assert answer is not None
     head_start(model, source.answered(STAGES[1], 160), frequencies, answer)
     return model
-
-
-def train(run: Run, source: Source, args: argparse.Namespace) -> None:
-    model = run.model.train()
-    began, saved = time.monotonic() - run.seconds, run.seconds
-    means = dict[str, float]()
-    while (share := run.seconds / (60 * args.minutes)) < 1.0:
-        stage = next(stage for stage in STAGES if share < stage.until)
-        model.model.decoder.dropout = stage.dropout
-        for layer in model.model.decoder.layers:
-            layer.dropout = stage.dropout
-        for ids, weights, points in source.batches(stage, args.tokens, POSITIONS):
-            share = run.seconds / (60 * args.minutes)
-            for group in run.optimizer.param_groups:
-                group["lr"] = rate_at(share, group["peak"])
-            loss, losses = loss_of(model, ids, weights, points, args.stutter, args.guide)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            run.optimizer.step()
-            run.optimizer.zero_grad(set_to_none=True)
-            run.seconds, run.steps, run.tokens = time.monotonic() - began, run.steps + 1, run.tokens + ids.numel()
-            means = {name: 0.97 * means.get(name, value) + 0.03 * value for name, value in losses.items()}
-            if run.steps % 20 == 0:
-                state = " ".join(f"{name} {value:.3f}" for name, value in means.items())
-                speed = run.tokens / run.seconds
-                print(
-                    f"step {run.steps} share {share:.3f} {state} tokens {run.tokens} tokens/s {speed:.0f}", flush=True
-                )
-            if run.seconds - saved > SAVED_EVERY or run.seconds >= 60 * args.minutes:
-                saved = run.seconds
-                run.save(args.checkpoint)
-            if run.seconds >= 60 * args.minutes:
-                break
-    print(f"done: {run.steps} steps, {run.tokens} tokens, {run.seconds / 60:.1f} minutes of training", flush=True)
 
 
 def main() -> None:
@@ -137,13 +76,13 @@ def main() -> None:
     run = Run(model, build_optimizer(model, args.rate))
     if args.checkpoint.exists():
         run.go_on_from(args.checkpoint)
-        # What comes next is drawn anew, and not as at the beginning.
+        # Not as at the beginning: what was drawn then would only be drawn again.
         torch.manual_seed(args.seed + run.steps)
         source.rng = random.Random(args.seed + run.steps)
     sets = {name: [len(rows), sum(len(row.pairs) for row in rows)] for name, rows in source.sets.items()}
     counts = {"parameters": model.num_parameters(), "raw texts": len(source.raw), "contexts, pairs": sets}
     print(json.dumps(counts | {"minutes before": round(run.seconds / 60, 1)}), flush=True)
-    train(run, source, args)
+    run.train(source, 60 * args.minutes, args.checkpoint, args.tokens, POSITIONS, args.stutter, args.guide)
     install(model, tokenizer, args.out)
 
 
