@@ -190,11 +190,11 @@ def test_a_run_that_was_stopped_goes_on_where_it_was_saved(
     monkeypatch.setattr("training.run.SAVED_EVERY", -1.0)
     monkeypatch.setattr(Run, "save", stopped_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        Run(small, build_optimizer(small, 1e-3)).train(source, 600.0, saved_as, 256, 512, 0.0, 1.0)
+        Run(small, build_optimizer(small, 1e-3), {"--seed": "0"}).train(source, 600.0, saved_as, 256, 512, 0.0, 1.0)
     assert last
 
     other = OPTForCausalLM(small.config)
-    again = Run(other, build_optimizer(other, 1e-3))
+    again = Run(other, build_optimizer(other, 1e-3), {"--seed": "0"})
     again.go_on_from(saved_as)
     assert all(value.equal(last[name]) for name, value in other.state_dict().items())
     assert again.optimizer.state_dict()["state"][0]["step"] == again.steps == 3
@@ -203,12 +203,14 @@ def test_a_run_that_was_stopped_goes_on_where_it_was_saved(
     assert again.seconds >= before + 0.01
     assert again.tokens > tokens
 
-    third = Run(small, build_optimizer(small, 1e-3))
+    third = Run(small, build_optimizer(small, 1e-3), {"--seed": "0"})
     third.go_on_from(saved_as)
     assert (third.steps, third.seconds) == (again.steps, again.seconds), "the end is saved"
     third.train(source, before + 0.01, saved_as, 256, 512, 0.0, 1.0)
     assert third.steps == again.steps, "what is over is not begun again"
     assert [path.name for path in saved_as.parent.iterdir()] == ["model.run"]
+    with pytest.raises(ValueError, match="another --seed: delete it"):
+        Run(other, build_optimizer(other, 1e-3), {"--seed": "1"}).go_on_from(saved_as)
 
 
 SYLLABLES = [consonant + vowel for consonant in "bdfglmnprstvzk" for vowel in "aeiou"]

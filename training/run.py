@@ -1,7 +1,7 @@
 """A run of training: steps until its time is over, saved every few minutes so that one that was stopped can go on.
 
 Keeps true: the schedule follows the seconds trained, over all the times that the run was stopped; the file that it goes
-on from is replaced by a rename, so there is always a whole one.
+on from is replaced by a rename, so there is always a whole one; a run of other settings is not gone on with.
 Does not know: where the model comes from, where it goes; which examples were drawn before the run was stopped.
 """
 
@@ -26,6 +26,7 @@ SHOWN_EVERY = 20  # steps
 class Run:
     model: OPTForCausalLM
     optimizer: torch.optim.Optimizer
+    settings: dict[str, str]  # all that may not change while it is stopped
     seconds: float = 0.0  # trained, without what was lost when it was stopped
     steps: int = 0
     tokens: int = 0
@@ -33,12 +34,16 @@ class Run:
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(path.name + ".new")
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "settings": self.settings}
         torch.save(state | {"seconds": self.seconds, "steps": self.steps, "tokens": self.tokens}, fresh)
         fresh.replace(path)
 
     def go_on_from(self, path: Path) -> None:
+        """Raises ValueError where the run at `path` had other settings, which it names."""
         state: dict[str, Any] = torch.load(path, weights_only=True)
+        others = sorted(name for name, value in self.settings.items() if state["settings"].get(name) != value)
+        if others:
+            raise ValueError(f"{path} is of a run with another {', '.join(others)}: delete it, or give another --out")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.seconds, self.steps, self.tokens = state["seconds"], state["steps"], state["tokens"]

@@ -11,6 +11,7 @@ Does not know: how good the model is (see `training.evaluate_tiny`).
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -29,6 +30,7 @@ from training.start import head_start
 from training.tokenizer import train_tokenizer
 
 POSITIONS = 2048
+SETTINGS = ("guide", "stutter", "seed", "layers", "narrow", "rate", "tokens")  # not the minutes: a run may be prolonged
 
 
 def prepare(data: Path, vocab: int) -> tuple[Tokenizer, Source]:
@@ -73,9 +75,14 @@ def main() -> None:
     tokenizer, source = prepare(args.data, args.vocab)
     source.rng = random.Random(args.seed)
     model = starting_model(args, tokenizer, source)
-    run = Run(model, build_optimizer(model, args.rate))
+    settings = {f"--{name}": str(getattr(args, name)) for name in SETTINGS}
+    settings["tokenizer"] = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()  # other data make another
+    run = Run(model, build_optimizer(model, args.rate), settings)
     if args.checkpoint.exists():
-        run.go_on_from(args.checkpoint)
+        try:
+            run.go_on_from(args.checkpoint)
+        except ValueError as error:
+            parser.error(str(error))
         # Not as at the beginning: what was drawn then would only be drawn again.
         torch.manual_seed(args.seed + run.steps)
         source.rng = random.Random(args.seed + run.steps)
