@@ -25,6 +25,7 @@ from training.export import install
 from training.model import GUIDED, build_optimizer, loss_of
 from training.passages import Example, Pair
 from training.run import Run
+from training.speed import Dropout, use_whole_rows
 from training.start import FIND, head_start
 from training.strange import MOST, strange
 from training.tokenizer import train_tokenizer
@@ -172,6 +173,34 @@ def test_pointing_is_the_attention_of_the_heads_that_are_guided(small: OPTForCau
         assert losses[name] == pytest.approx(sum(wanted) / len(wanted), rel=1e-4)
     loss.backward()
     assert small.model.decoder.layers[3].self_attn.k_proj.weight.grad[-16:].abs().sum() > 0
+
+
+def test_attention_of_whole_rows_is_the_models_own(small: OPTForCausalLM) -> None:
+    other = OPTForCausalLM(small.config).eval()
+    other.load_state_dict(small.state_dict())
+    use_whole_rows(other)
+    ids = torch.randint(9, 4096, (3, 48))
+    outputs = [model(ids).logits for model in (small, other)]
+    torch.testing.assert_close(*outputs)
+    for logits in outputs:
+        logits.square().mean().backward()
+    for mine, theirs in zip(small.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+def test_dropout_drops_its_share_in_training_only(small: OPTForCausalLM) -> None:
+    dropout, layer = Dropout(small), small.model.decoder.layers[2].fc2
+    ones = torch.ones(1000, 64)
+    with torch.no_grad():
+        whole = layer(ones)
+        dropout.rate = 0.25
+        assert layer(ones).equal(whole)
+        small.train()
+        dropped = layer(ones)
+    gone = dropped == 0
+    assert gone.float().mean().item() == pytest.approx(0.25, abs=0.01)
+    assert gone.float().mean(0).std().item() < 0.05, "everywhere alike"
+    torch.testing.assert_close(dropped[~gone], (whole / 0.75)[~gone])
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was_saved(

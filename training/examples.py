@@ -33,6 +33,7 @@ ENOUGH = 2  # pairs on a text, from which on it is learned where to end
 Point = tuple[int, int, int]  # a place, where it ought to look for the next token, and whether that is COPIED or FOUND
 Row = tuple[list[int], list[float], list[Point]]  # ids, weights, points
 FOUND, COPIED = 0, 1
+PADDED_TO = 16  # tokens; each new shape costs a compilation where matrices are multiplied
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ STAGES = (
     Stage(0.02, (32, 140), 0.4, scrambled=0.25, cloze=0.35, rough=0.4),
     Stage(0.20, (48, 200), 0.15, plain=0.2, rough=0.35, answers=0.5),
     Stage(0.55, (48, 320), 0.05, plain=0.4, rough=0.15, answers=1.0, strange=0.2, in_a_row=0.1, dropout=0.05),
-    Stage(0.80, (48, 480), 0.05, plain=0.45, rough=0.05, answers=1.0, strange=0.2, in_a_row=0.25, dropout=0.1),
-    Stage(1.01, (48, 480), 0.05, plain=0.25, rough=0.05, answers=1.0, strange=0.1, in_a_row=0.25, dropout=0.1),
+    Stage(0.80, (48, 640), 0.05, plain=0.45, rough=0.05, answers=1.0, strange=0.2, in_a_row=0.25, dropout=0.1),
+    Stage(1.01, (48, 640), 0.05, plain=0.25, rough=0.05, answers=1.0, strange=0.1, in_a_row=0.25, dropout=0.1),
 )
 MADE_WEIGHT = 2.0  # of the tokens of a plain question that are not copied, in which it differs from its sentence
 
@@ -177,12 +178,12 @@ class Source:
         pool.sort(key=lambda row: len(row[0]))
         groups: list[list[Row]] = [[]]
         for row in pool:
-            if groups[-1] and len(row[0]) * (len(groups[-1]) + 1) > tokens:
+            if groups[-1] and _padded(row) * (len(groups[-1]) + 1) > tokens:
                 groups.append([])
             groups[-1].append(row)
         self.rng.shuffle(groups)
         for group in groups:
-            width = max(len(row[0]) for row in group)
+            width = _padded(group[-1])
             ids = torch.zeros((len(group), width), dtype=torch.long)
             weights = torch.zeros((len(group), width))
             for i, (row_ids, row_weights, _) in enumerate(group):
@@ -190,6 +191,10 @@ class Source:
                 weights[i, : len(row_ids)] = torch.tensor(row_weights)
             points = [(i, *point) for i, row in enumerate(group) for point in row[2]]
             yield ids, weights, torch.tensor(points).reshape(-1, 4)
+
+
+def _padded(row: Row) -> int:
+    return -(-len(row[0]) // PADDED_TO) * PADDED_TO
 
 
 def _place(at: int, begins: list[int], start: int) -> int:

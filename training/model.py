@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear
 from transformers import OPTForCausalLM
 
 from training.tokenizer import FIRST_PLAIN
@@ -57,21 +57,20 @@ def pointing(
     rows of the attention are needed, so they are computed again here instead of being taken from the layer.
     """
     rows, asking, wanted = points.unbind(1)
-    length = int(asking.max()) + 1
-    later = torch.arange(length)[None] > asking[:, None]
     total = torch.zeros(())
     for number, heads in guided.items():
         attention, given = model.model.decoder.layers[number].self_attn, inputs[number]
-        count, size = heads.stop - heads.start, attention.head_dim
+        count, size, length = heads.stop - heads.start, attention.head_dim, given.shape[1]
         part = slice(heads.start * size, heads.stop * size)
-        seen = given[:, :length]
-        query = seen[rows, asking] @ attention.q_proj.weight[part].t() + attention.q_proj.bias[part]
-        key = seen @ attention.k_proj.weight[part].t() + attention.k_proj.bias[part]
-        query = query.unflatten(1, (count, -1))
-        key = key.unflatten(2, (count, -1))
-        scores = torch.einsum("phd,plhd->phl", query, key[rows]) * size**-0.5
-        scores = scores.masked_fill(later[:, None], float("-inf"))
-        total = total + cross_entropy(scores.flatten(0, 1), wanted.repeat_interleave(count))
+        seen, at = given.flatten(0, 1), torch.arange(given.shape[0] * length)
+        looking = seen.index_select(0, rows * length + asking)
+        query = linear(looking, attention.q_proj.weight[part], attention.q_proj.bias[part])
+        key = linear(seen, attention.k_proj.weight[part], attention.k_proj.bias[part])
+        # Against the places of all rows: to multiply a few too many is faster than to gather those of each point.
+        query, key = query.unflatten(1, (count, -1)).transpose(0, 1), key.unflatten(1, (count, -1)).permute(1, 2, 0)
+        elsewhere = (at // length != rows[:, None]) | (at % length > asking[:, None])
+        scores = ((query @ key).float() * size**-0.5).masked_fill(elsewhere, float("-inf"))
+        total = total + cross_entropy(scores.flatten(0, 1), (rows * length + wanted).repeat(count))
     return total / len(guided)
 
 
@@ -105,7 +104,7 @@ def loss_of(
     chosen = ((weights >= 1.0) | (torch.rand_like(weights) < weights)).nonzero().squeeze(1)
     targets, weights = targets[chosen], weights[chosen]
     logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen))
-    losses = cross_entropy(logits, targets, reduction="none")
+    losses = cross_entropy(logits.float(), targets, reduction="none")
     loss = (losses * weights.clamp(min=1.0)).mean()
     pointed = [torch.zeros(())] * len(GUIDED)
     for kind, guided in enumerate(GUIDED):

@@ -8,15 +8,16 @@ Does not know: where the model comes from, where it goes; which examples were dr
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import OPTForCausalLM
 
-from training.examples import STAGES, Source, Stage
+from training.examples import STAGES, Source
 from training.model import loss_of, rate_at
+from training.speed import BF16, Dropout, use_whole_rows
 
 SAVED_EVERY = 240.0  # seconds
 SHOWN_EVERY = 20  # steps
@@ -30,6 +31,11 @@ class Run:
     seconds: float = 0.0  # trained, without what was lost when it was stopped
     steps: int = 0
     tokens: int = 0
+    dropout: Dropout = field(init=False)
+
+    def __post_init__(self) -> None:
+        use_whole_rows(self.model)
+        self.dropout = Dropout(self.model)
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +70,8 @@ class Run:
         began, saved = time.monotonic() - self.seconds, self.seconds
         means: dict[str, float] = {}
         while self.seconds < seconds:
-            stage = self._stage(self.seconds / seconds)
+            stage = next(stage for stage in STAGES if self.seconds / seconds < stage.until)
+            self.dropout.rate = stage.dropout
             for batch in source.batches(stage, tokens, longest):
                 share = self.seconds / seconds
                 losses = self._step(batch, share, stuttering, guidance)
@@ -80,20 +87,14 @@ class Run:
                     break
         print(f"done: {self.steps} steps, {self.tokens} tokens, {self.seconds / 60:.1f} minutes", flush=True)
 
-    def _stage(self, share: float) -> Stage:
-        stage = next(stage for stage in STAGES if share < stage.until)
-        self.model.model.decoder.dropout = stage.dropout
-        for layer in self.model.model.decoder.layers:
-            layer.dropout = stage.dropout
-        return stage
-
     def _step(
         self, batch: tuple[torch.Tensor, ...], share: float, stuttering: float, guidance: float
     ) -> dict[str, float]:
         ids, weights, points = batch
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(share, group["peak"])
-        loss, losses = loss_of(self.model, ids, weights, points, stuttering, guidance)
+        with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
+            loss, losses = loss_of(self.model, ids, weights, points, stuttering, guidance)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
