@@ -19,6 +19,7 @@ from training.tokenizer import FIRST_PLAIN
 GUIDED = ({3: slice(8, 12), 4: slice(10, 12)}, {3: slice(6, 8), 4: slice(8, 10)})
 FIRST_WEIGHT = 3.0  # of an answer's first token, against 1 for the others
 SHOWN = 240  # places of a batch that are shown where what they copy stands
+PADDED_TO = 64  # targets; each new shape costs a compilation where matrices are multiplied
 FASTER = 2.5  # the rate of words against that of layers
 STORED = torch.float8_e4m3fn  # one byte a weight in the file; transformers 5 widens it when it loads it
 
@@ -103,7 +104,8 @@ def loss_of(
     targets, weights = ids[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
     chosen = ((weights >= 1.0) | (torch.rand_like(weights) < weights)).nonzero().squeeze(1)
     targets, weights = targets[chosen], weights[chosen]
-    logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen))
+    some_more = torch.cat([chosen, chosen.new_zeros(-len(chosen) % PADDED_TO)])  # of a shape that was there before
+    logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1]).index_select(0, some_more))[: len(chosen)]
     losses = cross_entropy(logits.float(), targets, reduction="none")
     loss = (losses * weights.clamp(min=1.0)).mean()
     pointed = [torch.zeros(())] * len(GUIDED)
