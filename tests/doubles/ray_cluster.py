@@ -101,6 +101,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    # Ray writes the address here, too, and does not make the folder: by itself it is one that other clusters share.
+    os.environ["RAY_TMPDIR"] = folder
+    (Path(folder) / "ray").mkdir()
     nodes = None
     try:
         nodes = Nodes(options.nodes, options.cpus, folder)
