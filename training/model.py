@@ -58,18 +58,20 @@ def pointing(
     rows of the attention are needed, so they are computed again here instead of being taken from the layer.
     """
     rows, asking, wanted = points.unbind(1)
+    batch, length = next(iter(inputs.values())).shape[:2]
+    at = torch.arange(batch * length)
+    elsewhere = (at // length != rows[:, None]) | (at % length > asking[:, None])
     total = torch.zeros(())
     for number, heads in guided.items():
         attention, given = model.model.decoder.layers[number].self_attn, inputs[number]
-        count, size, length = heads.stop - heads.start, attention.head_dim, given.shape[1]
+        count, size = heads.stop - heads.start, attention.head_dim
         part = slice(heads.start * size, heads.stop * size)
-        seen, at = given.flatten(0, 1), torch.arange(given.shape[0] * length)
+        seen = given.flatten(0, 1)
         looking = seen.index_select(0, rows * length + asking)
         query = linear(looking, attention.q_proj.weight[part], attention.q_proj.bias[part])
         key = linear(seen, attention.k_proj.weight[part], attention.k_proj.bias[part])
         # Against the places of all rows: to multiply a few too many is faster than to gather those of each point.
         query, key = query.unflatten(1, (count, -1)).transpose(0, 1), key.unflatten(1, (count, -1)).permute(1, 2, 0)
-        elsewhere = (at // length != rows[:, None]) | (at % length > asking[:, None])
         scores = ((query @ key).float() * size**-0.5).masked_fill(elsewhere, float("-inf"))
         total = total + cross_entropy(scores.flatten(0, 1), (rows * length + wanted).repeat(count))
     return total / len(guided)

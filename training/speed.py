@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, OPTForCausa
 BF16 = bool(torch.cpu.get_capabilities().get("amx_bf16"))  # elsewhere it is emulated, and slow
 WHOLE = "whole_rows"
 # How many multiplications are kept compiled. By itself 1,024, but each shape of a batch brings some twenty.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 
 
 def whole_rows(
