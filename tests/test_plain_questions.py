@@ -18,9 +18,8 @@ ASKER = Asker(frozenset({"Mary"}))
 ASKING = {"what", "who", "whom", "when", "where", "how", "many", "year", "percentage", "place"}
 
 
-def asked(sentence: str) -> set[tuple[str, str]]:
-    made = (ASKER.pairs(sentence, 0, len(sentence), random.Random(seed)) for seed in range(9))
-    return {(pair.question, pair.answer) for pairs in made for pair in pairs}
+def asked(sentence: str) -> list[tuple[str, str]]:
+    return [(pair.question, pair.answer) for pair in ASKER.pairs(sentence, 0, len(sentence))]
 
 
 @pytest.mark.parametrize(("sentence", "question", "answer"), [
@@ -38,7 +37,29 @@ def asked(sentence: str) -> set[tuple[str, str]]:
     ("However, the room was painted by Mary Ellis.", "Who was the room painted by?", "Mary Ellis"),
 ])  # fmt: skip
 def test_a_question_is_its_sentence_turned_round_as_little_as_can_be(sentence: str, question: str, answer: str) -> None:
-    assert (question.casefold(), answer) in {(one.casefold(), other) for one, other in asked(sentence)}
+    assert (question, answer) in asked(sentence)
+
+
+@pytest.mark.parametrize(("sentence", "pairs"), [
+    ("The mill by the bridge was opened in 1907 by the mayor of the village.", [
+        ("When was the mill by the bridge opened by the mayor of the village?", "1907"),
+        ("The mill by the bridge was opened in 1907 by the mayor of what?", "the village"),
+    ]),
+    ("Of the rooms in the mill nobody had seen the last of the stoves.", [
+        ("Of the rooms in the mill nobody had seen the last of what?", "the stoves"),
+    ]),
+    ("They bought two stoves in 1907 and three lamps from the miller.", [
+        ("They bought how many stoves in 1907 and three lamps from the miller?", "two"),
+        ("They bought two stoves in 1907 and three lamps from whom?", "the miller"),
+    ]),
+    ('It was "too old" for the children and nobody could improve its quick bread.', [
+        ('It was "too old" for the children and nobody could improve what?', "its quick bread"),
+    ]),
+])  # fmt: skip
+def test_a_sentence_is_asked_about_at_one_place_first_at_its_beginning(
+    sentence: str, pairs: list[tuple[str, str]]
+) -> None:
+    assert asked(sentence) == pairs
 
 
 @pytest.mark.parametrize("sentence", [
@@ -46,7 +67,7 @@ def test_a_question_is_its_sentence_turned_round_as_little_as_can_be(sentence: s
     "In 1907: a library, a mill, a bridge.", "the reading room was heated by two iron stoves.", "x = y in 1907.",
 ])  # fmt: skip
 def test_what_is_no_plain_sentence_is_left_alone(sentence: str) -> None:
-    assert asked(sentence) == set()
+    assert asked(sentence) == []
 
 
 WORDS = st.sampled_from(re.findall(
@@ -70,6 +91,7 @@ def test_whatever_the_text_a_pair_keeps_its_promises(text: str, seed: int) -> No
         (sentence,) = [text[a:b] for a, b in sentence_spans(text) if a <= pair.start < b]
         left, said = Counter(_words(sentence)), Counter(_words(pair.question))
         assert not {word for word in said - left if word not in ASKING}, "a word that does not come from the sentence"
+        assert said.keys() & ASKING - {"many", "year", "percentage", "place"}, "a question without a word that asks"
 
 
 def _words(text: str) -> list[str]:

@@ -18,6 +18,7 @@ def _any(text: str) -> str:
 
 
 ARTICLES = _words("The the A a An an")
+DETERMINERS = _words("the a an his her their its")
 ADVERBS = _words("usually often also then never ever always still only now generally once thus even just")
 # What no question ends with, and what stands before a number that is not asked for.
 UNENDING = _words("and or but the a an that which who than as is was were are then also when while")
@@ -71,11 +72,27 @@ _AFTER = _any("""
     in on at to from with for by as and or is was were are has had who which that during after before when where while
     because until into but
 """)
-_STOP = rf"(?=$|,| {_AFTER}\b)"
+_STOP = rf"(?=$|,| (?!who\b|which\b|that\b){_AFTER}\b)"
 NAMED = re.compile(rf"(?<![\w.'’-]){_NAME}(?![\w-]){_STOP}")
-THING = re.compile(
-    rf"\b{_any('in on into through with by from about under over across against upon')}"
-    rf" ({_any('the a an his her their its')} [a-z-]+(?: [a-z-]+)?){_STOP}"
+_BEFORE = _any("""
+    in on into onto through with by from about under over across against upon at for of between among within during
+    around along behind near toward towards without beyond above below
+""")
+_DETERMINER = _any(" ".join(sorted(DETERMINERS)))
+_NO_THING = _any("""
+    to after before than be been being do does did not no it them him her me us you he she they we himself herself
+    itself themselves each other one this that these those there here so too well also again more most least first last
+    time times day week month year night morning evening little lot bit
+""")
+_NEVER = rf"(?!(?:{_NO_THING}|{_BEFORE}|{_AFTER}|{_DETERMINER})\b)"
+_WORD = rf"{_NEVER}(?:[A-Za-z]|\d+(?:st|nd|rd|th)\b)[\w'’-]*(?<!ly)"
+THING = re.compile(rf"\b{_BEFORE} ({_DETERMINER} [a-z-]+(?: [a-z-]+)?){_STOP}")
+_NOT_ACTING = _any("all both half such quite only even just if though than be been being rather whether what no")
+_ACTING = rf"{_NEVER}(?!(?:{_NOT_ACTING}|{_any(_TURNED)})\b)[a-z]{{3,}}"
+_TO_ACT = rf"{_any('to can could will would may might must should')} (?!{_any('be have')}\b){_NEVER}[a-z]{{2,}}"
+LAST = re.compile(
+    rf"\b(?:(?:{_BEFORE}|{_TO_ACT}) |(?:{_BEFORE}|to|as|{_ACTING}) (?={_DETERMINER} ))"
+    rf"((?:{_DETERMINER} )?(?:{_WORD} ){{0,2}}{_WORD})$"
 )
 YEAR = re.compile(r"\b[Ii]n (1\d{3}|20[0-2]\d)\b(?![,.]?\d)")
 _NUMERAL = _any("two three four five six seven eight nine ten twelve twenty")
@@ -83,7 +100,7 @@ COUNT = re.compile(
     rf"(?<![\w.,$£€-])(\d[\d,.]*\d|\d|{_NUMERAL}) "
     rf"((?:{_any('million billion thousand hundred')} )?(?:(?!{_AFTER}\b)[a-z]+ )?(?!{_AFTER}\b)[a-z]{{2,}}s)\b"
 )
-PERCENT = re.compile(r"(?<![\w.,-])(\d[\d.]*(?:%| percent| per cent))(?!\w)")
+PERCENT = re.compile(r"(?<!^)(?<![\w.,-])(\d[\d.]*(?:%| percent| per cent))(?!\w)")
 PLACE = re.compile(rf"\b(?:in|at|near) ((?:the )?{_NAME})(?![\w-])")
 BY = re.compile(
     rf"\b\w+(?:ed|en|wn|lt|de|un|ought) by ((?:the |a |an )?(?:{_NAME}|[a-z]+(?: [a-z]+)?))"
@@ -101,5 +118,15 @@ NO_SUBJECT = re.compile(rf"{_any(_NO_SUBJECTS)}\b")
 OPENING = re.compile(rf"(?:{_any(_OPENINGS)}|In addition|In fact|For example|For instance),? ")
 DATE = re.compile(rf"{_any(_DATES)}\b")
 CLAUSE = re.compile(rf"\b{_any('that which who whom whose where when if because while said and')}\b")
-UNFIT = re.compile(r"[\"“”\[\]:;?!\n=`]|\.\w|\. | [,']")  # speech, lists, abbreviations, texts in tokens
-SHORTENED = re.compile(r"(?:^|[ .])(?:[A-Z][a-z]{0,2}|etc|vs|approx|cf|al|no|vol|ca)$")
+_UNFIT = re.compile(r"[\[\]:;?!\n=`]|\.\w|\. | [,']|,[\"”]|, [\"“]")  # lists, abbreviations, texts in tokens, speech
+_SHORTENED = re.compile(r"(?:^|[ .])(?:[A-Z][a-z]{0,2}|etc|vs|approx|cf|al|no|vol|ca)$")
+
+
+def balanced(text: str) -> bool:
+    """Whether each bracket and each quotation that begins in a text ends there."""
+    return text.count("(") == text.count(")") and text.count("“") == text.count("”") and text.count('"') % 2 == 0
+
+
+def fit(sentence: str) -> bool:
+    """Whether a sentence with its full stop is one statement, whole."""
+    return balanced(sentence) and not _UNFIT.search(sentence) and not _SHORTENED.search(sentence[:-1])

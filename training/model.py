@@ -116,7 +116,7 @@ def loss_of(
         if inputs and len(some):
             pointed[kind] = pointing(model, inputs, some[torch.randperm(len(some))[:SHOWN]], guided)
     seen_losses = losses.detach()
-    first = weights >= FIRST_WEIGHT
+    first = weights == FIRST_WEIGHT
     return loss + guidance * sum(pointed), {
         "pairs": seen_losses[weights >= 1.0].mean().item(),
         "first": seen_losses[first].mean().nan_to_num().item(),

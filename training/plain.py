@@ -24,7 +24,7 @@ from training.passages import Example, Pair, sentence_spans
 
 MOST = 5  # pairs of a text
 SENTENCE = (5, 30)  # words
-QUESTION = (4, 22)
+QUESTION = (4, 25)
 LONGEST_ANSWER = 7
 LONG_TAIL = 5  # words after a comma, above which they are left away
 
@@ -51,7 +51,7 @@ class Asker:
 
     def ask(self, text: str, rng: random.Random) -> Example:
         """The text with a pair for each sentence that can be asked about, MOST at most; two for each where few can."""
-        found = [self.pairs(text, begin, end, rng) for begin, end in sentence_spans(text)]
+        found = [self.pairs(text, begin, end) for begin, end in sentence_spans(text)]
         usable = [pairs for pairs in found if pairs]
         if len(usable) > MOST:
             usable = [usable[i] for i in sorted(rng.sample(range(len(usable)), MOST))]
@@ -62,38 +62,30 @@ class Asker:
             kept += sorted(fresh[: 2 if len(usable) < 3 else 1], key=lambda pair: pair.start)
         return Example(text, kept)
 
-    def pairs(self, text: str, begin: int, end: int, rng: random.Random) -> list[Pair]:
-        """All pairs of a sentence, each with another answer, in an order drawn anew."""
+    def pairs(self, text: str, begin: int, end: int) -> list[Pair]:
+        """A pair of each form that fits a sentence, each with another answer; questions that begin by asking first."""
         sentence = text[begin:end].rstrip()
-        if sentence[-1:] != "." or not sentence[0].isupper() or english.UNFIT.search(sentence):
+        if sentence[-1:] != "." or not sentence[0].isupper() or not english.fit(sentence):
             return []
         opening = english.OPENING.match(sentence)
         if opening:
             begin, sentence = begin + opening.end(), sentence[opening.end() :]
         sentence = sentence[:-1]
-        if english.SHORTENED.search(sentence) or sentence.count("(") != sentence.count(")"):
-            return []
         if not SENTENCE[0] <= len(sentence.split()) <= SENTENCE[1]:
             return []
-        made = [*self._of_subject(sentence), *self._turned(sentence), *self._in_place(sentence)]
-        rng.shuffle(made)
         kept: dict[str, Pair] = {}
-        for question, answer, at in made:
-            asked = question.rstrip(" ,")
-            words = asked.split()
-            if (
-                QUESTION[0] <= len(words) <= QUESTION[1]
-                and words[-1] not in english.UNENDING
-                and len(answer.split()) <= LONGEST_ANSWER
-                and answer.casefold() not in asked.casefold()
-                and sentence[at - 1 : at] != "("
-            ):
-                kept.setdefault(answer, Pair(f"{asked[0].upper()}{asked[1:]}?", answer, begin + at))
+        # Of a form the first that fits and no other: where it may be any of several, none is likely enough to be asked.
+        for form in (self._turned, self._of_subject, self._of_number, self._of_last):
+            for question, answer, at in form(sentence):
+                asked = question.rstrip(" ,")
+                if answer not in kept and _usable(asked, answer) and sentence[at - 1 : at] != "(":
+                    kept[answer] = Pair(f"{asked[0].upper()}{asked[1:]}?", answer, begin + at)
+                    break
         return list(kept.values())
 
     def _is_person(self, name: str) -> bool:
         words = name.split()
-        if words[0] in english.ARTICLES:
+        if words[0].lower() in english.DETERMINERS:
             return words[-1].casefold() in english.PERSONS
         return words[0] in self.known or words[0] in english.TITLES
 
@@ -130,37 +122,55 @@ class Asker:
         if defined and len(defined[1].split()) > 1:
             yield f"{'who' if self._is_person(found[1]) else 'what'} {rest_of}", defined[1], at
 
-    def _in_place(self, sentence: str) -> Iterator[Made]:
-        """The words that ask take the answer's place."""
-
-        def asked(words: str, begin: int, end: int) -> Made:
-            before = sentence[:begin]
-            return f"{_lowered(before)}{words}{_cut(sentence[end:], before)}", sentence[begin:end], begin
-
-        for found in english.YEAR.finditer(sentence):
-            yield asked("what year", *found.span(1))
-        for found in english.PERCENT.finditer(sentence):
-            if found.start():
-                yield asked("what percentage", *found.span(1))
-        for found in english.COUNT.finditer(sentence):
-            before = sentence[: found.start()].split()
+    def _of_number(self, sentence: str) -> Iterator[Made]:
+        """The words that ask take a number's place, from the first on."""
+        found = [("what year", *match.span(1)) for match in english.YEAR.finditer(sentence)]
+        found += [("what percentage", *match.span(1)) for match in english.PERCENT.finditer(sentence)]
+        for match in english.COUNT.finditer(sentence):
+            before = sentence[: match.start()].split()
             if before and before[-1][0].islower() and before[-1] not in english.FIXED:
-                yield asked("how many", *found.span(1))
-        for found in english.THING.finditer(sentence):
-            yield asked("whom" if self._is_person(f"the {found[1].split(' ', 1)[1]}") else "what", *found.span(1))
-        for found in english.NAMED.finditer(sentence):
-            before = sentence[: found.start()].split()
-            if len(before) < 2 or before[-1] not in english.BEFORE_NAMES or english.DATE.match(found[0]):
+                found.append(("how many", *match.span(1)))
+        for words, begin, end in sorted(found, key=lambda number: number[1]):
+            yield _in_place(sentence, words, begin, end)
+
+    def _of_last(self, sentence: str) -> Iterator[Made]:
+        """The words that ask take a thing's or a name's place, from the last on."""
+        things = {match.span(1) for form in (english.THING, english.LAST) for match in form.finditer(sentence)}
+        names = {match.span() for match in english.NAMED.finditer(sentence)}
+        for begin, end in sorted(things | names, reverse=True):
+            before, answer = sentence[:begin].split(), sentence[begin:end]
+            if len(before) < 2:
                 continue
-            person, last = self._is_person(found[0]), before[-1]
-            if last in english.ARTICLES:
+            last, person = before[-1], self._is_person(answer)
+            if (begin, end) in things:
+                yield _in_place(sentence, "whom" if person else "what", begin, end)
+            elif last not in english.BEFORE_NAMES or english.DATE.match(answer):
+                continue
+            elif last in english.ARTICLES:
                 if not person:
-                    question, _, _ = asked("what", found.start() - len(last) - 1, found.end())
-                    yield question, found[0], found.start()
+                    yield _in_place(sentence, "what", begin, end, len(last) + 1)
             elif person:
-                yield asked("whom" if last in english.BEFORE_WHOM else "who", *found.span())
+                yield _in_place(sentence, "whom" if last in english.BEFORE_WHOM else "who", begin, end)
             else:
-                yield asked("what place" if last in english.BEFORE_PLACES else "what", *found.span())
+                yield _in_place(sentence, "what place" if last in english.BEFORE_PLACES else "what", begin, end)
+
+
+def _in_place(sentence: str, words: str, begin: int, end: int, article: int = 0) -> Made:
+    """The sentence with words that ask instead of an answer and of the article before it, that many characters."""
+    before = sentence[: begin - article]
+    return f"{_lowered(before)}{words}{_cut(sentence[end:], before)}", sentence[begin:end], begin
+
+
+def _usable(asked: str, answer: str) -> bool:
+    words = asked.split()
+    return (
+        QUESTION[0] <= len(words) <= QUESTION[1]
+        and words[-1] not in english.UNENDING
+        and len(answer.split()) <= LONGEST_ANSWER
+        and answer.casefold() not in asked.casefold()
+        and english.balanced(asked)
+        and english.balanced(answer)
+    )
 
 
 def _lowered(text: str) -> str:
