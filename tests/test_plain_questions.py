@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import topics
+from training import english
 from training.passages import sentence_spans
 from training.plain import LONGEST_ANSWER, MOST, QUESTION, Asker, people
 
@@ -91,7 +92,7 @@ def test_whatever_the_text_a_pair_keeps_its_promises(text: str, seed: int) -> No
         (sentence,) = [text[a:b] for a, b in sentence_spans(text) if a <= pair.start < b]
         left, said = Counter(_words(sentence)), Counter(_words(pair.question))
         assert not {word for word in said - left if word not in ASKING}, "a word that does not come from the sentence"
-        assert said.keys() & ASKING - {"many", "year", "percentage", "place"}, "a question without a word that asks"
+        assert english.ASKS.search(pair.question)
 
 
 def _words(text: str) -> list[str]:

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, BertConfig, BertModel, OPTConfig,
 from hub_instructpt.engines.local import TINY_SYNTHESIZER
 from training.asking import rough
 from training.encoder import from_encoder
+from training.evaluate_tiny import figures
 from training.examples import COPIED, FIRST_WEIGHT, FOUND, MADE_WEIGHT, STAGES, Source, Stage
 from training.export import install
 from training.model import GUIDED, build_optimizer, loss_of
@@ -350,3 +351,17 @@ def test_what_is_written_is_loaded_by_transformers_as_it_is(
         for name, value in loaded.state_dict().items():
             wanted = stored["model.decoder.embed_tokens.weight" if name == "lm_head.weight" else name]
             assert value.equal(wanted.float()), name
+
+
+def test_what_is_measured_counts_what_a_reader_would() -> None:
+    completions = [
+        "<QUE> It opened when? <ANS> 1907 </END>\n\n<QUE> It was opened? <ANS> Elm Street </END>"
+        "\n\n<QUE> It was opened? <ANS> 1907 </END>",
+        "<QUE> Who worked? <ANS> Mary </END>\n\n<QUE> cut",
+        "nothing",
+        "<QUE> Somewhat late? <ANS> 1907 </END>",
+    ]
+    assert figures([TEXT] * 4, completions) == {
+        "contexts": 4, "with a pair": 0.75, "with two pairs": 0.25, "pairs a context": 1.0, "literal answers": 0.75,
+        "repeated questions": 0.2, "questions that do not ask": 0.5,
+    }  # fmt: skip

@@ -94,6 +94,7 @@ LAST = re.compile(
     rf"\b(?:(?:{_BEFORE}|{_TO_ACT}) |(?:{_BEFORE}|to|as|{_ACTING}) (?={_DETERMINER} ))"
     rf"((?:{_DETERMINER} )?(?:{_WORD} ){{0,2}}{_WORD})$"
 )
+ASKS = re.compile(rf"\b{_any('what who whom whose when where which how why')}\b", re.IGNORECASE)
 YEAR = re.compile(r"\b[Ii]n (1\d{3}|20[0-2]\d)\b(?![,.]?\d)")
 _NUMERAL = _any("two three four five six seven eight nine ten twelve twenty")
 COUNT = re.compile(

@@ -3,7 +3,8 @@
     python -m training.evaluate_tiny --data DATA --model hub_instructpt/tiny_synthesizer
 
 Keeps true: only evaluation splits are read; decoding is greedy; completions are parsed by the published rule.
-Does not know: whether a pair is right. A literal answer can answer another question than the one it stands beside.
+Does not know: whether a pair is right: a literal answer can answer another question than the one it stands beside. Nor
+yes-or-no questions; one asks, here, by a word like "what".
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training import corpus
+from training import corpus, english
 
 SETS = ("squad_dev", "fairytaleqa_test", "ropes_dev")
 
@@ -74,6 +75,7 @@ def figures(contexts: list[str], completions: list[str]) -> dict[str, float | in
     ]
     repeated = sum(count for _, count in parsed)
     literal = sum(corpus.fold(answer) in corpus.fold(context) for context, _, answer in pairs)
+    mute = sum(not english.ASKS.search(question) for _, question, _ in pairs)
     return {
         "contexts": len(contexts),
         "with a pair": round(sum(bool(found) for found, _ in parsed) / len(contexts), 4),
@@ -81,7 +83,7 @@ def figures(contexts: list[str], completions: list[str]) -> dict[str, float | in
         "pairs a context": round(len(pairs) / len(contexts), 2),
         "literal answers": round(literal / max(1, len(pairs)), 4),
         "repeated questions": round(repeated / max(1, repeated + len(pairs)), 4),
-        "distinct questions": round(len({question.casefold() for _, question, _ in pairs}) / max(1, len(pairs)), 4),
+        "questions that do not ask": round(mute / max(1, len(pairs)), 4),
     }
 
 
